@@ -1,0 +1,299 @@
+"""FullSubNet+ in PyTorch: the network as published, ready to be compared with and exported.
+
+Written from the paper (Chen et al., "FullSubNet+: Channel Attention FullSubNet with Complex
+Spectrograms for Speech Enhancement", ICASSP 2022) and the behaviour of the published code; attribute
+names are those of published checkpoints. It differs from the published code in two ways: it never
+drops frequency bands, so that a batch gives row by row what single utterances give, and it takes the
+real and imaginary spectrum and computes the magnitude itself.
+
+In float64 this network is the reference of every parity check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fsnp_onnx.export import attention as att
+from fsnp_onnx.export.norms import Norm, Statistics, normalise, statistics
+
+SubBandModel = Literal["LSTM", "GRU", "TCN"]
+Attention = Literal["TSSE", "SE", "CBAM", "ECA"]
+Activation = Literal["ReLU", "Tanh", "ReLU6"]
+ComplexNorm = Literal["own", "magnitude"]
+
+DILATIONS: Final = (1, 2, 5, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Sizes and options of one FullSubNet+; the defaults are the published network (8.675 M).
+
+    Attributes:
+        n_freqs: Frequency bins F.
+        look_ahead: Future frames the sub-band model sees.
+        attention: Channel attention; "TSSE" is MulCA, None leaves it out.
+        mulca: Form of MulCA (only read for "TSSE").
+        attention_hidden_size: Bottleneck of the attention, None for half the bins.
+        kernel_sizes: The three kernel sizes of MulCA, or the one of ECA.
+        norm: Normalisation of every input.
+        complex_norm: "own" divides the real and imaginary branch by their own (signed) mean as
+            published; "magnitude" by the mean magnitude, which is well conditioned.
+        tcn_hidden_size: Channels inside the full-band TCN blocks.
+        tcn_blocks: Number of full-band TCN blocks.
+        tcn_kernel_size: Kernel size of every depthwise TCN convolution.
+        fb_num_neighbors: Neighbours of each full-band output given to the sub-band model, per side.
+        sb_num_neighbors: Neighbours of each magnitude bin given to the sub-band model, per side.
+        fb_activation: Activation of the full-band outputs.
+        sb_activation: Activation of the mask.
+        sub_band_model: Sequence model shared by all bins.
+        sub_band_hidden_size: Its hidden size.
+        sub_band_layers: Its layers (recurrent) or blocks (TCN).
+    """
+
+    n_freqs: int = 257
+    look_ahead: int = 2
+    attention: Attention | None = "TSSE"
+    mulca: att.MulcaForm = "original"
+    attention_hidden_size: int | None = None
+    kernel_sizes: tuple[int, ...] = (3, 5, 10)
+    norm: Norm = "offline_laplace_norm"
+    complex_norm: ComplexNorm = "own"
+    tcn_hidden_size: int = 512
+    tcn_blocks: int = 8
+    tcn_kernel_size: int = 3
+    fb_num_neighbors: int = 0
+    sb_num_neighbors: int = 15
+    fb_activation: Activation | None = "ReLU"
+    sb_activation: Activation | None = None
+    sub_band_model: SubBandModel = "LSTM"
+    sub_band_hidden_size: int = 384
+    sub_band_layers: int = 2
+
+    @property
+    def sub_band_features(self) -> int:
+        """Features per bin and frame: a magnitude neighbourhood and three full-band ones."""
+        return 2 * self.sb_num_neighbors + 1 + 3 * (2 * self.fb_num_neighbors + 1)
+
+    @property
+    def min_frames(self) -> int:
+        """Fewest frames that MulCA's longest kernel (and a mean) can work on."""
+        longest = 1
+        if self.attention == "TSSE" and self.mulca != "simplified":
+            longest = max(self.kernel_sizes)
+        return max(1, longest - self.look_ahead)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options as plain values for the metadata."""
+        return asdict(self)
+
+
+class TcnBlock(nn.Module):
+    """Residual block of the TCN (section 2.1), not causal. Shape: [B, C, T] -> [B, C, T]."""
+
+    def __init__(self, n_channels: int, n_hidden: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1x1 = nn.Conv1d(n_channels, n_hidden, 1)
+        self.prelu1 = nn.PReLU()
+        self.norm1 = nn.GroupNorm(1, n_hidden, eps=1e-8)
+        padding = dilation * (kernel_size - 1) // 2
+        self.depthwise_conv = nn.Conv1d(
+            n_hidden, n_hidden, kernel_size, padding=padding, dilation=dilation, groups=n_hidden
+        )
+        self.prelu2 = nn.PReLU()
+        self.norm2 = nn.GroupNorm(1, n_hidden, eps=1e-8)
+        self.sconv = nn.Conv1d(n_hidden, n_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(self.prelu1(self.conv1x1(x)))
+        y = self.norm2(self.prelu2(self.depthwise_conv(y)))
+        residual: Tensor = x + self.sconv(y)
+        return residual
+
+
+class TcnModel(nn.Module):
+    """TCN blocks, ReLU, linear layer, activation. Shape: [B, C, T] -> [B, n_outputs, T]."""
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_outputs: int,
+        block: tuple[int, int, int],
+        activation: Activation | None,
+    ) -> None:
+        """Build the stack; ``block`` is (hidden size, number of blocks, kernel size)."""
+        super().__init__()
+        n_hidden, n_blocks, kernel_size = block
+        blocks = [
+            TcnBlock(n_inputs, n_hidden, kernel_size, DILATIONS[i % len(DILATIONS)])
+            for i in range(n_blocks)
+        ]
+        self.sequence_model = nn.Sequential(*blocks, nn.ReLU())
+        self.fc_output_layer = nn.Linear(n_inputs, n_outputs)
+        self.activation = activation_module(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc_output_layer(self.sequence_model(x).transpose(1, 2))
+        activated: Tensor = self.activation(y).transpose(1, 2)
+        return activated
+
+
+class RecurrentModel(nn.Module):
+    """LSTM or GRU, linear layer, activation. Shape: [B, C, T] -> [B, 2, T]."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        recurrent = {"LSTM": nn.LSTM, "GRU": nn.GRU}[config.sub_band_model]
+        self.sequence_model = recurrent(
+            config.sub_band_features,
+            config.sub_band_hidden_size,
+            config.sub_band_layers,
+            batch_first=True,
+        )
+        self.fc_output_layer = nn.Linear(config.sub_band_hidden_size, 2)
+        self.activation = activation_module(config.sb_activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, _ = self.sequence_model(x.transpose(1, 2))
+        activated: Tensor = self.activation(self.fc_output_layer(y)).transpose(1, 2)
+        return activated
+
+
+class FullSubNetPlus(nn.Module):
+    """FullSubNet+ (figure 1 of the paper): noisy spectrum in, compressed complex mask out."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        if config.attention:
+            self.channel_attention = build_attention(config)
+            self.channel_attention_real = build_attention(config)
+            self.channel_attention_imag = build_attention(config)
+        n_freqs = config.n_freqs
+        tcn = (config.tcn_hidden_size, config.tcn_blocks, config.tcn_kernel_size)
+        self.fb_model = TcnModel(n_freqs, n_freqs, tcn, config.fb_activation)
+        self.fb_model_real = TcnModel(n_freqs, n_freqs, tcn, config.fb_activation)
+        self.fb_model_imag = TcnModel(n_freqs, n_freqs, tcn, config.fb_activation)
+        self.sb_model = build_sub_band_model(config)
+
+    def attend(self, branch: Literal["", "_real", "_imag"], x: Tensor) -> Tensor:
+        """Apply the channel attention of one branch, [B, F, T] -> [B, F, T]."""
+        if not self.config.attention:
+            return x
+        attended: Tensor = getattr(self, f"channel_attention{branch}")(x)
+        return attended
+
+    def statistics(self, branch_input: Tensor) -> Statistics:
+        """Return centre and spread of a branch's input [B, F, T]."""
+        return statistics(branch_input, self.config.norm)
+
+    def full_band(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
+        """Run the three full-band branches.
+
+        Args:
+            noisy_real: Real part of the noisy spectrum [B, F, T].
+            noisy_imag: Imaginary part [B, F, T].
+
+        Returns:
+            The attended magnitude and the three TCN outputs, each [B, F, T + look_ahead].
+        """
+        padding = (0, self.config.look_ahead)
+        real = nn.functional.pad(noisy_real, padding)
+        imag = nn.functional.pad(noisy_imag, padding)
+        magnitude = torch.sqrt(real * real + imag * imag)
+        of_magnitude = self.statistics(magnitude)
+        shared = self.config.complex_norm == "magnitude"
+        of_real = of_magnitude if shared else self.statistics(real)
+        of_imag = of_magnitude if shared else self.statistics(imag)
+        attended = self.attend("", normalise(magnitude, of_magnitude))
+        attended_real = self.attend("_real", normalise(real, of_real))
+        attended_imag = self.attend("_imag", normalise(imag, of_imag))
+        return (
+            attended,
+            self.fb_model(attended),
+            self.fb_model_real(attended_real),
+            self.fb_model_imag(attended_imag),
+        )
+
+    def sub_band_input(self, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
+        """Return the normalised neighbourhoods, [B, F, features, T + look_ahead]."""
+        sources = self.full_band(noisy_real, noisy_imag)
+        batch, n_freqs, n_frames = sources[0].shape
+        index = neighbourhoods(self.config).to(noisy_real.device)
+        features = torch.cat(sources, dim=1)[:, index.flatten()]
+        features = features.reshape(batch, n_freqs, -1, n_frames)
+        return normalise(features, statistics(features, self.config.norm))
+
+    def sub_band_mask(self, features: Tensor) -> Tensor:
+        """Run the shared sub-band model, [n, features, T] -> [n, 2, T]."""
+        mask: Tensor = self.sb_model(features)
+        return mask
+
+    def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
+        """Estimate the compressed complex ratio mask.
+
+        Args:
+            noisy_real: Real part of the noisy spectrum [B, F, T], T at least ``min_frames``.
+            noisy_imag: Imaginary part [B, F, T].
+
+        Returns:
+            Mask [B, 2, F, T], real and imaginary part.
+        """
+        features = self.sub_band_input(noisy_real, noisy_imag)
+        batch, n_freqs = features.shape[:2]
+        mask = self.sub_band_mask(features.flatten(0, 1)).unflatten(0, (batch, n_freqs))
+        return mask.transpose(1, 2)[..., self.config.look_ahead :]
+
+
+def neighbourhoods(config: NetworkConfig) -> Tensor:
+    """Return which rows of the four stacked [F, T] sources each bin sees.
+
+    Both ends are reflected without repeating the edge.
+
+    Returns:
+        Indices [F, features] of int64 into the 4 F rows magnitude, full-band magnitude, real, imag.
+    """
+    n_freqs = config.n_freqs
+
+    def around(n_neighbors: int) -> Tensor:
+        bins = torch.arange(n_freqs)[:, None] + torch.arange(-n_neighbors, n_neighbors + 1)
+        bins = bins.abs()
+        return torch.where(bins >= n_freqs, 2 * (n_freqs - 1) - bins, bins)
+
+    full_band = around(config.fb_num_neighbors)
+    branches = [full_band + n_freqs * row for row in (1, 2, 3)]
+    return torch.cat([around(config.sb_num_neighbors), *branches], dim=1)
+
+
+def activation_module(activation: Activation | None) -> nn.Module:
+    """Return the activation's module, the identity for None."""
+    if activation is None:
+        return nn.Identity()
+    return {"ReLU": nn.ReLU, "Tanh": nn.Tanh, "ReLU6": nn.ReLU6}[activation]()
+
+
+def build_attention(config: NetworkConfig) -> nn.Module:
+    """Return one branch's channel attention."""
+    n_freqs = config.n_freqs
+    n_hidden = config.attention_hidden_size or n_freqs // 2
+    if config.attention == "SE":
+        return att.SqueezeExcitation(n_freqs, n_hidden)
+    if config.attention == "CBAM":
+        return att.CBAM(n_freqs, n_hidden)
+    if config.attention == "ECA":
+        return att.ECA(config.kernel_sizes[0])
+    if config.mulca == "simplified":
+        return att.SimplifiedMulCA(n_freqs, n_hidden)
+    mulca = att.EquivalentMulCA if config.mulca == "equivalent" else att.MulCA
+    return mulca(n_freqs, n_hidden, config.kernel_sizes)
+
+
+def build_sub_band_model(config: NetworkConfig) -> nn.Module:
+    """Return the sequence model shared by all bins."""
+    if config.sub_band_model == "TCN":
+        block = (config.sub_band_hidden_size, config.sub_band_layers, config.tcn_kernel_size)
+        return TcnModel(config.sub_band_features, 2, block, config.sb_activation)
+    return RecurrentModel(config)

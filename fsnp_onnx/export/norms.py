@@ -1,0 +1,79 @@
+"""The four normalisations a FullSubNet+ configuration may name.
+
+Each subtracts a centre (some do) and divides by a spread. "offline" takes them over the whole
+utterance, "cumulative" over the frames so far, which keeps the network causal up to its look-ahead.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+Norm = Literal[
+    "offline_laplace_norm",
+    "cumulative_laplace_norm",
+    "offline_gaussian_norm",
+    "cumulative_layer_norm",
+]
+NORMS: Final[tuple[Norm, ...]] = (
+    "offline_laplace_norm",
+    "cumulative_laplace_norm",
+    "offline_gaussian_norm",
+    "cumulative_layer_norm",
+)
+OFFLINE_EPSILON: Final = 1e-5
+CUMULATIVE_EPSILON: Final = 2.0**-23
+
+Statistics = tuple[Tensor | None, Tensor]
+"""Centre (None for zero) and spread."""
+
+
+def normalise(x: Tensor, statistics: Statistics) -> Tensor:
+    """Return (x - centre) / spread."""
+    centre, spread = statistics
+    return x / spread if centre is None else (x - centre) / spread
+
+
+def statistics(x: Tensor, norm: Norm) -> Statistics:
+    """Compute centre and spread of ``x``, in its own precision.
+
+    Args:
+        x: [B, ..., C, T]. Offline norms average over everything but B, cumulative ones over C and
+            the frames up to each.
+        norm: Name of the normalisation.
+
+    Returns:
+        Centre and spread, shaped to broadcast with x.
+    """
+    if norm.startswith("offline"):
+        dims = tuple(range(1, x.dim()))
+        mean = x.mean(dims, keepdim=True)
+        if norm == "offline_laplace_norm":
+            return None, mean + OFFLINE_EPSILON
+        return mean, x.std(dims, keepdim=True) + OFFLINE_EPSILON
+    total_squares = None if norm == "cumulative_laplace_norm" else (x * x).sum(-2, keepdim=True)
+    return cumulative_statistics(x.sum(-2, keepdim=True), total_squares, x.shape[-2])
+
+
+def cumulative_statistics(
+    sums: Tensor, sums_of_squares: Tensor | None, n_entries: int
+) -> Statistics:
+    """Compute running statistics from the sums of each frame.
+
+    Args:
+        sums: Sum of a frame's entries [..., T].
+        sums_of_squares: Likewise of their squares, None for the Laplace norm.
+        n_entries: Entries per frame.
+
+    Returns:
+        Centre (None for the Laplace norm) and spread, shaped as ``sums``.
+    """
+    counts = n_entries * torch.ones_like(sums).cumsum(-1)
+    totals = sums.cumsum(-1)
+    mean = totals / counts
+    if sums_of_squares is None:
+        return None, mean + CUMULATIVE_EPSILON
+    variance = (sums_of_squares.cumsum(-1) - 2 * mean * totals) / counts + mean * mean
+    return mean, torch.sqrt(variance + CUMULATIVE_EPSILON)

@@ -1,0 +1,154 @@
+"""The network cut in two stages that can be traced: full band once, sub band block by block.
+
+The sub-band model takes about 96 % of the arithmetic and, run on a whole utterance, memory for F
+sequences of all frames. It only looks back in time, so it can be run over blocks of frames with its
+state carried along: exact, at any length, in bounded memory. The full-band stage sees the whole
+utterance (its TCNs and norms need it) and also computes the statistics of the sub-band norm, without
+the tensor of neighbourhoods that they are defined on.
+
+Sums over an utterance are taken in float64: the mean of a real or imaginary part nearly vanishes, and
+dividing by it magnifies every rounding error.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fsnp_onnx.export import norms
+from fsnp_onnx.export.network import FullSubNetPlus, TcnModel, neighbourhoods
+
+
+class FullBandStage(nn.Module):
+    """Noisy spectrum -> the four sources of the sub-band model and the statistics of its norm.
+
+    Shape: two [B, F, T] -> four [B, F, T + look_ahead], then the spread and, for norms that have one,
+    the centre: [B, 1, 1] (offline norms) or [B, F, T + look_ahead] (cumulative norms).
+    """
+
+    neighbours: Tensor
+
+    def __init__(self, network: FullSubNetPlus) -> None:
+        super().__init__()
+        self.network = _WithFloat64Statistics(network)
+        self.norm = network.config.norm
+        self.n_features = network.config.sub_band_features
+        n_freqs = network.config.n_freqs
+        index = neighbourhoods(network.config)
+        counts = nn.functional.one_hot(index, 4 * n_freqs).sum(1).double()
+        self.register_buffer("neighbours", counts)  # [F, 4 F]: how often a bin sees a source row
+
+    def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
+        sources = self.network.full_band(noisy_real, noisy_imag)
+        if self.norm.startswith("offline"):
+            centre, spread = self._offline(sources)
+        else:
+            centre, spread = self._cumulative(sources)
+        dtype = noisy_real.dtype
+        outputs = (*sources, spread.to(dtype))
+        return outputs if centre is None else (*outputs, centre.to(dtype))
+
+    def _offline(self, sources: tuple[Tensor, ...]) -> norms.Statistics:
+        """Weigh each source row by the number of neighbourhoods that hold it."""
+        weights = self.neighbours.sum(0).chunk(4)
+        n_entries = self.neighbours.sum() * sources[0].shape[-1]
+
+        def total(values: list[Tensor]) -> Tensor:
+            sums = [v.sum(-1) @ w for v, w in zip(values, weights, strict=True)]
+            return torch.stack(sums).sum(0)[:, None, None]
+
+        mean = total([s.double() for s in sources]) / n_entries
+        if self.norm == "offline_laplace_norm":
+            return None, mean + norms.OFFLINE_EPSILON
+        squares = total([(s.double() - mean) ** 2 for s in sources])
+        return mean, torch.sqrt(squares / (n_entries - 1)) + norms.OFFLINE_EPSILON
+
+    def _cumulative(self, sources: tuple[Tensor, ...]) -> norms.Statistics:
+        rows = torch.cat(sources, dim=1).double()
+        sums = self.neighbours @ rows
+        squares = None if self.norm == "cumulative_laplace_norm" else self.neighbours @ (rows * rows)
+        return norms.cumulative_statistics(sums, squares, self.n_features)
+
+
+class _WithFloat64Statistics(FullSubNetPlus):
+    """The same modules as a given network, norms summed in float64."""
+
+    def __init__(self, network: FullSubNetPlus) -> None:
+        nn.Module.__init__(self)
+        self.config = network.config
+        for name, module in network.named_children():
+            if name != "sb_model":
+                self.add_module(name, module)
+
+    def statistics(self, branch_input: Tensor) -> norms.Statistics:
+        centre, spread = super().statistics(branch_input.double())
+        dtype = branch_input.dtype
+        return centre if centre is None else centre.to(dtype), spread.to(dtype)
+
+
+class RecurrentStage(nn.Module):
+    """One block of frames through the LSTM or GRU, state in and state out.
+
+    Shape: sources four [B, F, n], statistics [B, 1, 1] or [B, F, n], states [layers, B F, H]
+    -> mask [B, 2, F, n], states.
+    """
+
+    index: Tensor
+
+    def __init__(self, network: FullSubNetPlus) -> None:
+        super().__init__()
+        self.config = network.config
+        self.register_buffer("index", neighbourhoods(network.config))
+        trained = network.sb_model.sequence_model
+        self.recurrent = type(trained)(
+            trained.input_size, trained.hidden_size, trained.num_layers, dtype=trained.weight_ih_l0.dtype
+        )  # frames first, as ONNX wants them
+        self.recurrent.load_state_dict(trained.state_dict())
+        self.fc_output_layer = network.sb_model.fc_output_layer
+        self.activation = network.sb_model.activation
+
+    def forward(self, *block: Tensor) -> tuple[Tensor, ...]:
+        sources, statistics, states = split_block(self.config.norm, block)
+        features = neighbourhood_features(sources, statistics, self.index)
+        n_frames, batch, n_freqs = features.shape[:3]
+        state = states if len(states) > 1 else states[0]
+        y, state = self.recurrent(features.flatten(1, 2), state)
+        mask = self.activation(self.fc_output_layer(y)).reshape(n_frames, batch, n_freqs, 2)
+        states = state if isinstance(state, tuple) else (state,)
+        return (mask.permute(1, 3, 2, 0), *states)
+
+
+def neighbourhood_features(
+    sources: tuple[Tensor, ...], statistics: norms.Statistics, index: Tensor
+) -> Tensor:
+    """Gather and normalise the neighbourhood of every bin.
+
+    Args:
+        sources: Four tensors [B, F, n].
+        statistics: Centre and spread, [B, 1, 1] or [B, F, n].
+        index: Source rows that each bin sees, [bins, features].
+
+    Returns:
+        [n, B, bins, features].
+    """
+    rows = torch.cat(sources, dim=1)
+    offline = statistics[1].shape[1] == 1
+    if offline:
+        rows = norms.normalise(rows, statistics)
+    features = rows.permute(2, 0, 1)[..., index]
+    if offline:
+        return features
+    centre, spread = (s if s is None else s.permute(2, 0, 1)[..., None] for s in statistics)
+    assert spread is not None
+    return norms.normalise(features, (centre, spread))
+
+
+def split_block(
+    norm: norms.Norm, block: tuple[Tensor, ...]
+) -> tuple[tuple[Tensor, ...], norms.Statistics, tuple[Tensor, ...]]:
+    """Split the inputs of a sub-band stage into sources, statistics and states."""
+    has_centre = norm in {"offline_gaussian_norm", "cumulative_layer_norm"}
+    sources, spread, rest = block[:4], block[4], block[5:]
+    if has_centre:
+        return sources, (rest[0], spread), rest[1:]
+    return sources, (None, spread), rest
