@@ -30,6 +30,16 @@ Statistics = tuple[Tensor | None, Tensor]
 """Centre (None for zero) and spread."""
 
 
+def has_centre(norm: Norm) -> bool:
+    """Tell whether the norm subtracts a mean."""
+    return norm in {"offline_gaussian_norm", "cumulative_layer_norm"}
+
+
+def is_cumulative(norm: Norm) -> bool:
+    """Tell whether the norm's statistics run along time."""
+    return norm.startswith("cumulative")
+
+
 def normalise(x: Tensor, statistics: Statistics) -> Tensor:
     """Return (x - centre) / spread."""
     centre, spread = statistics
@@ -47,14 +57,14 @@ def statistics(x: Tensor, norm: Norm) -> Statistics:
     Returns:
         Centre and spread, shaped to broadcast with x.
     """
-    if norm.startswith("offline"):
+    if not is_cumulative(norm):
         dims = tuple(range(1, x.dim()))
         mean = x.mean(dims, keepdim=True)
         if norm == "offline_laplace_norm":
             return None, mean + OFFLINE_EPSILON
         return mean, x.std(dims, keepdim=True) + OFFLINE_EPSILON
-    total_squares = None if norm == "cumulative_laplace_norm" else (x * x).sum(-2, keepdim=True)
-    return cumulative_statistics(x.sum(-2, keepdim=True), total_squares, x.shape[-2])
+    squares = (x * x).sum(-2, keepdim=True) if has_centre(norm) else None
+    return cumulative_statistics(x.sum(-2, keepdim=True), squares, x.shape[-2])
 
 
 def cumulative_statistics(

@@ -40,10 +40,8 @@ class FullBandStage(nn.Module):
 
     def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
         sources = self.network.full_band(noisy_real, noisy_imag)
-        if self.norm.startswith("offline"):
-            centre, spread = self._offline(sources)
-        else:
-            centre, spread = self._cumulative(sources)
+        summarise = self._cumulative if norms.is_cumulative(self.norm) else self._offline
+        centre, spread = summarise(sources)
         dtype = noisy_real.dtype
         outputs = (*sources, spread.to(dtype))
         return outputs if centre is None else (*outputs, centre.to(dtype))
@@ -66,7 +64,7 @@ class FullBandStage(nn.Module):
     def _cumulative(self, sources: tuple[Tensor, ...]) -> norms.Statistics:
         rows = torch.cat(sources, dim=1).double()
         sums = self.neighbours @ rows
-        squares = None if self.norm == "cumulative_laplace_norm" else self.neighbours @ (rows * rows)
+        squares = self.neighbours @ (rows * rows) if norms.has_centre(self.norm) else None
         return norms.cumulative_statistics(sums, squares, self.n_features)
 
 
@@ -100,9 +98,8 @@ class RecurrentStage(nn.Module):
         self.config = network.config
         self.register_buffer("index", neighbourhoods(network.config))
         trained = network.sb_model.sequence_model
-        self.recurrent = type(trained)(
-            trained.input_size, trained.hidden_size, trained.num_layers, dtype=trained.weight_ih_l0.dtype
-        )  # frames first, as ONNX wants them
+        sizes = (trained.input_size, trained.hidden_size, trained.num_layers)
+        self.recurrent = type(trained)(*sizes)  # frames first, as ONNX wants them
         self.recurrent.load_state_dict(trained.state_dict())
         self.fc_output_layer = network.sb_model.fc_output_layer
         self.activation = network.sb_model.activation
@@ -111,11 +108,35 @@ class RecurrentStage(nn.Module):
         sources, statistics, states = split_block(self.config.norm, block)
         features = neighbourhood_features(sources, statistics, self.index)
         n_frames, batch, n_freqs = features.shape[:3]
-        state = states if len(states) > 1 else states[0]
+        state = states[0] if len(states) == 1 else states
         y, state = self.recurrent(features.flatten(1, 2), state)
         mask = self.activation(self.fc_output_layer(y)).reshape(n_frames, batch, n_freqs, 2)
-        states = state if isinstance(state, tuple) else (state,)
-        return (mask.permute(1, 3, 2, 0), *states)
+        new_states = (state,) if len(states) == 1 else state
+        return (mask.permute(1, 3, 2, 0), *new_states)
+
+
+class TcnStage(nn.Module):
+    """A block of bins through the sub-band TCN, all frames at once: it is not causal.
+
+    Shape: sources four [B, F, T], statistics [B, 1, 1] or [B, F, T], index [n, features]
+    -> mask [B, 2, n, T].
+    """
+
+    def __init__(self, network: FullSubNetPlus) -> None:
+        super().__init__()
+        self.config = network.config
+        self.sb_model = network.sb_model
+
+    def forward(self, *block: Tensor) -> Tensor:
+        sources, (centre, spread), (index,) = split_block(self.config.norm, block)
+        if spread.shape[1] != 1:
+            own_bin = index[:, self.config.sb_num_neighbors]
+            spread = spread.index_select(1, own_bin)
+            centre = centre if centre is None else centre.index_select(1, own_bin)
+        features = neighbourhood_features(sources, (centre, spread), index)
+        n_frames, batch, n_bins = features.shape[:3]
+        mask: Tensor = self.sb_model(features.permute(1, 2, 3, 0).flatten(0, 1))
+        return mask.reshape(batch, n_bins, 2, n_frames).transpose(1, 2)
 
 
 def neighbourhood_features(
@@ -125,7 +146,7 @@ def neighbourhood_features(
 
     Args:
         sources: Four tensors [B, F, n].
-        statistics: Centre and spread, [B, 1, 1] or [B, F, n].
+        statistics: Centre and spread, [B, 1, 1] or [B, bins, n].
         index: Source rows that each bin sees, [bins, features].
 
     Returns:
@@ -133,9 +154,10 @@ def neighbourhood_features(
     """
     rows = torch.cat(sources, dim=1)
     offline = statistics[1].shape[1] == 1
-    if offline:
+    if offline:  # one number for all: cheaper before the rows are repeated
         rows = norms.normalise(rows, statistics)
-    features = rows.permute(2, 0, 1)[..., index]
+    features = rows.permute(2, 0, 1).index_select(-1, index.flatten())
+    features = features.unflatten(-1, (-1, index.shape[1]))
     if offline:
         return features
     centre, spread = (s if s is None else s.permute(2, 0, 1)[..., None] for s in statistics)
@@ -146,9 +168,8 @@ def neighbourhood_features(
 def split_block(
     norm: norms.Norm, block: tuple[Tensor, ...]
 ) -> tuple[tuple[Tensor, ...], norms.Statistics, tuple[Tensor, ...]]:
-    """Split the inputs of a sub-band stage into sources, statistics and states."""
-    has_centre = norm in {"offline_gaussian_norm", "cumulative_layer_norm"}
+    """Split the inputs of a sub-band stage into sources, statistics and the rest."""
     sources, spread, rest = block[:4], block[4], block[5:]
-    if has_centre:
+    if norms.has_centre(norm):
         return sources, (rest[0], spread), rest[1:]
     return sources, (None, spread), rest

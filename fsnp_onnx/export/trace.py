@@ -1,0 +1,131 @@
+"""Trace a stage to ONNX with PyTorch's exporter and make sure that nothing was frozen.
+
+The exporter sometimes specialises a dimension to the size of the example without a word; a stage whose
+dynamic dimensions are not symbolic in every output is refused here, and numbers at other sizes are
+the parity check's business.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from fsnp_onnx.errors import ParityError
+from fsnp_onnx.export import norms
+from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, neighbourhoods
+from fsnp_onnx.export.stages import FullBandStage, RecurrentStage, TcnStage
+from fsnp_onnx.spec import INPUT_NAMES
+
+SOURCES = ("attended", "fb", "fb_real", "fb_imag")
+STATES = {"LSTM": ("h", "c"), "GRU": ("h",), "TCN": ()}
+_BATCH, _FRAMES = 3, 37  # the example's sizes; parity probes avoid them
+
+
+@dataclass(frozen=True)
+class TensorPort:
+    """An input or output of a stage: its name and which of its axes are dynamic."""
+
+    name: str
+    dynamic_axes: tuple[int, ...]
+
+
+def statistics_names(norm: norms.Norm) -> tuple[str, ...]:
+    """Names of the statistics that the full-band stage hands over."""
+    return ("spread", "centre") if norms.has_centre(norm) else ("spread",)
+
+
+def trace_full_band(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
+    """Trace stage one: ``noisy_real, noisy_imag -> attended, fb, fb_real, fb_imag, spread[, centre]``."""
+    example = torch.ones(_BATCH, network.config.n_freqs, _FRAMES)
+    inputs = {TensorPort(name, (0, 2)): example for name in INPUT_NAMES}
+    cumulative = norms.is_cumulative(network.config.norm)
+    outputs = [TensorPort(name, (0, 2)) for name in SOURCES]
+    outputs += [
+        TensorPort(name, (0, 2) if cumulative else (0,))
+        for name in statistics_names(network.config.norm)
+    ]
+    return _trace(FullBandStage(network), inputs, outputs, opset)
+
+
+def trace_sub_band(network: FullSubNetPlus, block_frames: int, opset: int) -> onnx.ModelProto:
+    """Trace stage two for one block of frames (LSTM, GRU) or one block of bins (TCN)."""
+    config = network.config
+    recurrent = config.sub_band_model != "TCN"
+    n_frames, frame_axes = (block_frames, ()) if recurrent else (_FRAMES, (2,))
+    source = torch.ones(_BATCH, config.n_freqs, n_frames)
+    cumulative = norms.is_cumulative(config.norm)
+    statistic = source if cumulative else source[:, :1, :1]
+    statistic_axes = (0, *frame_axes) if cumulative else (0,)
+    inputs = {TensorPort(name, (0, *frame_axes)): source for name in SOURCES}
+    for name in statistics_names(config.norm):
+        inputs[TensorPort(name, statistic_axes)] = statistic
+    if not recurrent:
+        inputs[TensorPort("index", (0,))] = neighbourhoods(config)[:5]
+        return _trace(TcnStage(network), inputs, [TensorPort("mask", (0, 2, 3))], opset)
+    outputs = [TensorPort("mask", (0,))]
+    for name in STATES[config.sub_band_model]:
+        inputs[TensorPort(name, (1,))] = _zero_state(config)
+        outputs.append(TensorPort(f"{name}_out", (1,)))
+    return _trace(RecurrentStage(network), inputs, outputs, opset)
+
+
+def _zero_state(config: NetworkConfig) -> Tensor:
+    sequences = _BATCH * config.n_freqs
+    return torch.zeros(config.sub_band_layers, sequences, config.sub_band_hidden_size)
+
+
+def _trace(
+    stage: nn.Module, inputs: dict[TensorPort, Tensor], outputs: list[TensorPort], opset: int
+) -> onnx.ModelProto:
+    shapes = tuple(dict.fromkeys(port.dynamic_axes, Dim.DYNAMIC) for port in inputs)
+    variadic = not isinstance(stage, FullBandStage)
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            stage.eval(),
+            tuple(example.clone() for example in inputs.values()),  # it would merge equal objects
+            input_names=[port.name for port in inputs],
+            output_names=[port.name for port in outputs],
+            dynamic_shapes=(shapes,) if variadic else shapes,
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    _check_dynamic_axes(model, outputs)
+    return model
+
+
+def _check_dynamic_axes(model: onnx.ModelProto, outputs: list[TensorPort]) -> None:
+    for port, output in zip(outputs, model.graph.output, strict=True):
+        dims = output.type.tensor_type.shape.dim
+        frozen = [axis for axis in port.dynamic_axes if dims[axis].HasField("dim_value")]
+        if frozen:
+            raise ParityError(
+                f"the exporter froze axis {frozen[0]} of {port.name!r} at "
+                f"{dims[frozen[0]].dim_value}; this torch release cannot export the network"
+            )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's own warnings and log lines, which no user can act on, off the screen."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
