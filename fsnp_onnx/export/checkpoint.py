@@ -1,0 +1,150 @@
+"""Read a FullSubNet+ checkpoint in every form that is around, without running what is in it.
+
+Forms: ``{"model": state_dict, "epoch": n, ...}`` as the published trainer saves it, a bare state_dict,
+parameter names with ``module.`` in front (saved from DataParallel), any file ending, and the folder that
+comes out when somebody unpacks a ``.tar`` (which is a zip archive by PyTorch).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsnp_onnx.errors import CheckpointError, MissingFileError
+
+_WEIGHTS = ("model", "state_dict")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's content.
+
+    Attributes:
+        name: File name without its ending.
+        tensors: Parameters by published name, float32.
+        epoch: Epoch or step it was saved at, None if it does not say.
+        sha256: Digest of the file (for an unpacked folder, of the files in it).
+        config: Training configuration saved beside the weights, None if there is none.
+    """
+
+    name: str
+    tensors: dict[str, Tensor]
+    epoch: int | None
+    sha256: str
+    config: dict[str, Any] | None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file or unpacked folder.
+
+    Args:
+        path: The file or folder.
+
+    Raises:
+        MissingFileError: There is no such file, or it cannot be read.
+        CheckpointError: It is no checkpoint, holds more than tensors and numbers, or bad weights.
+    """
+    data, sha256 = _read_bytes(path)
+    content = _unpickle(path, data)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__}; expected a checkpoint dict or a state_dict"
+        )
+    epoch, config = content.get("epoch"), content.get("config")
+    return Checkpoint(
+        name=path.stem if path.is_file() else path.name,
+        tensors=_tensors(path, content),
+        epoch=epoch if isinstance(epoch, int) else None,
+        sha256=sha256,
+        config=config if isinstance(config, dict) else None,
+    )
+
+
+def _read_bytes(path: Path) -> tuple[bytes, str]:
+    try:
+        if path.is_dir():
+            return _pack_folder(path)
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MissingFileError(f"cannot read checkpoint {path}: {reason}") from error
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def _pack_folder(folder: Path) -> tuple[bytes, str]:
+    """Rebuild the zip archive that ``torch.save`` wrote and somebody unpacked."""
+    pickles = [*folder.glob("data.pkl"), *folder.glob("*/data.pkl")]
+    if len(pickles) != 1:
+        raise CheckpointError(
+            f"folder {folder} holds {len(pickles)} files data.pkl; expected one unpacked checkpoint"
+        )
+    root = pickles[0].parent
+    digest = hashlib.sha256()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for file in sorted(p for p in root.rglob("*") if p.is_file()):
+            name, data = file.relative_to(root).as_posix(), file.read_bytes()
+            digest.update(f"{name} {len(data)}\n".encode() + data)
+            archive.writestr(f"archive/{name}", data)
+    return buffer.getvalue(), digest.hexdigest()
+
+
+def _unpickle(path: Path, data: bytes) -> Any:  # noqa: ANN401 - a pickle can hold anything
+    """Load tensors, containers, numbers and numpy scalars; refuse everything else unexecuted."""
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # foreign bytes make the unpickler raise nearly anything
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if refused:
+            raise CheckpointError(
+                f"{path} holds a {refused[1]} beside its tensors, which was not loaded because "
+                "that would run its code; save the state_dict alone"
+            ) from error
+        raise CheckpointError(
+            f"{path} is no PyTorch checkpoint; expected a file written by torch.save"
+        ) from error
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a numpy number (the published trainer's ``best_score``) pickles as, old and new."""
+    scalar = np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
+    return [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *dtypes,
+    ]
+
+
+def _tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """Find the state_dict, strip ``module.``, check the values and return them as float32."""
+    state = next((content[k] for k in _WEIGHTS if isinstance(content.get(k), Mapping)), content)
+    prefixed = all(str(name).startswith("module.") for name in state)
+    tensors = {}
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            keys = ", ".join(map(str, list(content)[:5]))
+            raise CheckpointError(
+                f"{path} has no state_dict: entry {name!r} is a {type(value).__name__} "
+                f"(top-level entries: {keys}); expected 'model' or parameters by name"
+            )
+        if not value.is_floating_point():
+            raise CheckpointError(f"{path}: tensor {name!r} is {value.dtype}; expected floats")
+        if not torch.isfinite(value).all():
+            raise CheckpointError(
+                f"{path}: tensor {name!r} holds NaN or infinite weights; pick an earlier checkpoint"
+            )
+        tensors[name.removeprefix("module.") if prefixed else name] = value.detach().float()
+    return tensors
