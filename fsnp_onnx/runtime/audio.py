@@ -1,0 +1,201 @@
+"""The only file that touches audio files: samples in and out, with everything else kept."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+from fsnp_onnx.errors import AudioError, MissingFileError, OutputError
+from fsnp_onnx.runtime.files import replacing
+
+_CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name != "RAW"} | {
+    "aif": "AIFF",
+    "aifc": "AIFF",
+    "oga": "OGG",
+    "opus": "OGG",
+    "snd": "AU",
+}
+AUDIO_EXTENSIONS = frozenset(f".{extension}" for extension in _CONTAINER_OF)
+
+_FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")
+_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
+_BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
+_BLOCK_FRAMES = 1 << 16  # the Vorbis encoder overflows its stack on a few million frames at once
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """How a file stores its samples, in libsndfile's words.
+
+    Attributes:
+        container: "WAV", "FLAC", "OGG", "MP3", ...
+        subtype: "PCM_16", "FLOAT", "VORBIS", ...
+        endian: "FILE" for the container's own byte order, else "LITTLE" or "BIG".
+        sample_rate: In Hz.
+        channels: Number of channels.
+    """
+
+    container: str
+    subtype: str
+    endian: str
+    sample_rate: int
+    channels: int
+
+    @property
+    def is_float(self) -> bool:
+        """Whether samples beyond +-1 can be stored."""
+        return self.subtype.startswith(_FLOAT_CODECS)
+
+    @property
+    def bits(self) -> int:
+        """Bits of an integer sample; codecs such as A-law and ADPCM take 16."""
+        return _BITS.get(self.subtype, 16)
+
+
+def read(path: Path, name: str | None = None) -> tuple[NDArray[np.float32], AudioFormat]:
+    """Read a whole file of any kind that libsndfile knows.
+
+    Args:
+        path: The file.
+        name: What error messages call it, default its path.
+
+    Returns:
+        float32 [N, channels] (integers scaled to +-1) and the format.
+
+    Raises:
+        MissingFileError: The file does not exist or cannot be read.
+        AudioError: It is no audio, is corrupt or empty, or holds NaN or infinite samples.
+    """
+    name = name or str(path)
+    try:
+        path.open("rb").close()  # for Python's error; libsndfile says "System error"
+        samples, audio_format = _read_blocks(path)
+    except OSError as error:
+        raise MissingFileError(f"cannot read {name} ({error.strerror})") from error
+    except (sf.LibsndfileError, TypeError, ValueError) as error:
+        reason = getattr(error, "error_string", str(error))
+        raise AudioError(
+            f"{name} cannot be decoded ({reason.rstrip('.')}); "
+            "give a sound file such as WAV, FLAC, OGG or MP3"
+        ) from error
+    if samples.size == 0:
+        raise AudioError(f"{name} holds no samples; give a recording of one sample or more")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{name} holds NaN or infinite samples; repair the recording first")
+    return samples, audio_format
+
+
+def write(target: Path | BinaryIO, samples: NDArray[np.float32], audio_format: AudioFormat) -> int:
+    """Write a whole file, or none at all.
+
+    Integer formats clip what lies beyond +-1; float formats and the lossy codecs keep it.
+
+    Args:
+        target: Path, replaced if it exists, or a seekable binary stream.
+        samples: float32 [N, channels].
+        audio_format: How to store them.
+
+    Returns:
+        Number of clipped samples.
+
+    Raises:
+        AudioError: libsndfile cannot write this format.
+        OutputError: The file cannot be written.
+    """
+    if isinstance(target, Path):
+        with replacing(target) as temporary:
+            return _write_blocks(temporary, samples, audio_format)
+    return _write_blocks(target, samples, audio_format)
+
+
+def format_for(path: Path, source: AudioFormat) -> AudioFormat:
+    """Return the format of an output: the source's, changed only where ``path`` needs another.
+
+    Raises:
+        AudioError: The extension is unknown.
+    """
+    extension = path.suffix.lower().removeprefix(".")
+    container = _CONTAINER_OF.get(extension)
+    if container is None:
+        raise AudioError(f"{path} has no extension of a sound file; give .wav, .flac, .ogg or .mp3")
+    if extension == "opus":
+        subtype = "OPUS"
+    elif sf.check_format(container, source.subtype):
+        subtype = source.subtype
+    else:
+        subtype = sf.default_subtype(container)
+    endian = source.endian if container == source.container else "FILE"
+    return replace(source, container=container, subtype=subtype, endian=endian)
+
+
+def require_writable(audio_format: AudioFormat) -> None:
+    """Find out before the work whether libsndfile can write a format.
+
+    Raises:
+        AudioError: It cannot.
+    """
+    _write_blocks(io.BytesIO(), np.zeros((1, audio_format.channels), np.float32), audio_format)
+
+
+def _read_blocks(path: Path) -> tuple[NDArray[np.float32], AudioFormat]:
+    with sf.SoundFile(path) as file:
+        audio_format = AudioFormat(
+            file.format, file.subtype, file.endian, file.samplerate, file.channels
+        )
+        blocks = [np.empty((0, file.channels), np.float32)]
+        # some codecs cannot seek, and soundfile reads those in given steps only
+        while len(block := file.read(_BLOCK_FRAMES, "float32", always_2d=True)):
+            blocks.append(block)
+        n_missing = file.frames - sum(map(len, blocks)) if file.seekable() else 0
+    if n_missing:
+        raise ValueError(f"its header announces {n_missing} more samples than can be decoded")
+    return np.concatenate(blocks), audio_format
+
+
+def _write_blocks(
+    target: Path | BinaryIO, samples: NDArray[np.float32], audio_format: AudioFormat
+) -> int:
+    clipped = 0
+    try:
+        with _open_to_write(target, audio_format) as file:
+            for start in range(0, len(samples), _BLOCK_FRAMES):
+                block = samples[start : start + _BLOCK_FRAMES]
+                if audio_format.is_float:
+                    file.write(block)
+                else:
+                    integers, n_clipped = _to_int32(block, audio_format.bits)
+                    file.write(integers)
+                    clipped += n_clipped
+    except sf.LibsndfileError as error:
+        raise OutputError(f"writing audio failed ({error}); is the disk full?") from error
+    return clipped
+
+
+def _open_to_write(target: Path | BinaryIO, audio_format: AudioFormat) -> sf.SoundFile:
+    rate, channels = audio_format.sample_rate, audio_format.channels
+    container, subtype = audio_format.container, audio_format.subtype
+    try:
+        return sf.SoundFile(target, "w", rate, channels, subtype, audio_format.endian, container)
+    except sf.LibsndfileError as error:
+        raise AudioError(
+            f"cannot write {container}/{subtype} at {rate} Hz with {channels} channels "
+            f"({error.error_string.rstrip('.')}); give an output such as NAME.wav"
+        ) from error
+
+
+def _to_int32(samples: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int32], int]:
+    """Round to the nearest of ``bits`` bits, kept in the upper bits of int32.
+
+    libsndfile's own conversion from float scales by 2^31 - 1 and truncates, which loses up to one
+    step; rounding here gives back the very integers that were read.
+    """
+    full_scale = 1 << (bits - 1)
+    rounded = np.rint(samples.astype(np.float64) * full_scale)
+    clipped = np.clip(rounded, -full_scale, full_scale - 1)
+    return clipped.astype(np.int32) << (32 - bits), int(np.count_nonzero(clipped != rounded))

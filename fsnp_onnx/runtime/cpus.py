@@ -1,0 +1,72 @@
+"""How many CPUs this process may really use.
+
+Containers limit a process by a quota of CPU time that neither `os.cpu_count` nor the affinity
+mask shows; more threads than the quota allows only get throttled together.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CGROUP_MOUNT = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+
+
+def available_cpus() -> tuple[int, str]:
+    """Return how many CPUs this process may use (at least 1), and what limits them."""
+    if hasattr(os, "sched_getaffinity"):
+        cpus, reason = len(os.sched_getaffinity(0)), "CPU affinity of the process"
+    else:
+        cpus, reason = os.cpu_count() or 1, "CPUs of the machine"
+    quota = cgroup_quota(_CGROUP_MOUNT, _OWN_CGROUPS)
+    if quota is not None and quota < cpus:
+        return max(1, int(quota)), f"cgroup quota of {quota:g} CPUs"
+    return cpus, reason
+
+
+def cgroup_quota(mount: Path, own_cgroups: Path) -> float | None:
+    """Return the smallest CPU quota on the way from this process's cgroup up to the root.
+
+    Args:
+        mount: Where the cgroup file systems are mounted.
+        own_cgroups: The process's list of ``id:controllers:path``.
+
+    Returns:
+        CPUs per second of time, None without a limit.
+    """
+    try:
+        lines = own_cgroups.read_text().splitlines()
+    except OSError:
+        return None
+    quotas = [quota for line in lines for quota in _quotas_of(mount, line)]
+    return min(quotas, default=None)
+
+
+def _quotas_of(mount: Path, line: str) -> list[float]:
+    _, controllers, path = line.split(":", 2)
+    names = controllers.split(",")
+    if controllers and "cpu" not in names:
+        return []
+    roots = [mount / controllers, mount / "cpu"] if controllers else [mount, mount / "unified"]
+    folder = Path(path.lstrip("/"))
+    # inside a container the listed path may belong to the host: then only the root answers
+    candidates = [root / part for root in roots for part in (folder, *folder.parents)]
+    quotas = (_v1_quota(c) if controllers else _v2_quota(c) for c in candidates)
+    return [quota for quota in quotas if quota is not None]
+
+
+def _v2_quota(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def _v1_quota(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
+    except (OSError, ValueError):
+        return None

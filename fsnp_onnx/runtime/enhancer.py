@@ -1,0 +1,164 @@
+"""The runtime as one object: noisy samples in, enhanced samples out."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.errors import AudioError, SamplesTypeError
+from fsnp_onnx.runtime.mask import decompress, limit_attenuation
+from fsnp_onnx.runtime.session import MaskModel, Provider
+from fsnp_onnx.runtime.stft import istft, stft
+from fsnp_onnx.spec import ModelSpec
+
+DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
+
+
+class Enhancer:
+    """Removes noise from speech with one exported file.
+
+    Safe to use from many threads; can be pickled and survives a fork.
+
+    Example:
+        >>> enhancer = Enhancer()  # doctest: +SKIP
+        >>> enhanced = enhancer.enhance(noisy, sample_rate=16000)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | None = None,
+        provider: Provider = "auto",
+        threads: int | None = None,
+        device_id: int = 0,
+    ) -> None:
+        """Open a model.
+
+        Args:
+            model: Path of an exported file or its bytes, default the bundled model.
+            provider: "auto" (CUDA where it starts, else CPU), "cpu" or "cuda" (or an error).
+            threads: CPU threads, default all CPUs that this process may use.
+            device_id: Number of the CUDA device.
+
+        Raises:
+            MissingFileError: No file can be read there.
+            ModelFileError: The file is no export of this package, damaged or too new.
+            ProviderError: The provider does not start.
+            InstallError: No ONNX Runtime is installed, or two are.
+        """
+        self._model = MaskModel(model or DEFAULT_MODEL, provider, device_id, threads)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model file says about itself."""
+        return self._model.spec
+
+    @property
+    def provider(self) -> str:
+        """Where the model really runs, "cpu" or "cuda"."""
+        return self._model.provider
+
+    def enhance(
+        self,
+        samples: NDArray[np.floating],
+        sample_rate: float,
+        attenuation_limit_db: float | None = None,
+    ) -> NDArray[np.floating]:
+        """Enhance one recording, every channel by itself.
+
+        The level is kept: nothing is rescaled or clipped. What lies above half of the model's
+        sample rate is removed.
+
+        Args:
+            samples: float32 or float64 [N] or [N, channels], any level, usually within +-1.
+            sample_rate: In Hz; other rates than the model's are resampled there and back.
+            attenuation_limit_db: No bin of the spectrum is attenuated by more than this; None for
+                no limit.
+
+        Returns:
+            Same shape and dtype.
+
+        Raises:
+            SamplesTypeError: ``samples`` is no float array.
+            AudioError: Wrong rank, no samples, NaN or infinite samples, rate or limit.
+            ProviderError: The run failed, most often for want of memory.
+        """
+        _check(samples, sample_rate, attenuation_limit_db)
+        enhanced = np.empty_like(samples)
+        columns = (a.reshape(len(samples), -1).T for a in (samples, enhanced))
+        for noisy, out in zip(*columns, strict=True):
+            out[:] = self._enhance_channel(noisy, sample_rate, attenuation_limit_db)
+        return enhanced
+
+    def _enhance_channel(
+        self, samples: NDArray[np.floating], sample_rate: float, limit_db: float | None
+    ) -> NDArray[np.float32]:
+        if not samples.any():  # silence stays silence, whatever a network makes of it
+            return np.zeros(samples.size, np.float32)
+        spec = self.spec.stft
+        noisy = _resample(samples.astype(np.float32), sample_rate, spec.sample_rate_hz)
+        shortest = (self.spec.min_frames - 1) * spec.hop_length
+        noisy = np.pad(noisy, (0, max(0, shortest - noisy.size)))
+        enhanced = self._enhance_at_model_rate(noisy, limit_db)
+        enhanced = _resample(enhanced, spec.sample_rate_hz, sample_rate)[: samples.size]
+        if not np.isfinite(enhanced).all():
+            raise AudioError(
+                f"samples up to {np.abs(samples).max():.3g} overflow float32; scale them to +-1"
+            )
+        return np.pad(enhanced, (0, samples.size - enhanced.size))
+
+    def _enhance_at_model_rate(
+        self, noisy: NDArray[np.float32], limit_db: float | None
+    ) -> NDArray[np.float32]:
+        """The chain: transform, mask, multiply, invert."""
+        n_frames = self.spec.stft.n_frames(noisy.size)
+        spectrum = stft(noisy, self.spec.stft, n_frames + 1)  # [F, T + 1], the last for the tail
+        seen = spectrum[None, :, :n_frames]
+        (mask,) = self._model.run(seen.real, seen.imag)  # [2, F, T]
+        crm = decompress(mask, self.spec.mask)  # [F, T]
+        if limit_db is not None:
+            crm = limit_attenuation(crm, limit_db)
+        spectrum[:, :n_frames] *= crm
+        spectrum[:, n_frames] *= crm[:, -1]
+        return istft(spectrum, self.spec.stft, noisy.size)
+
+
+def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:
+    """Resample without a time shift; the end is padded so that a return trip loses no sample."""
+    if from_hz == to_hz:
+        return samples
+    import soxr  # noqa: PLC0415 - not needed at the model's own rate
+
+    padded = np.pad(samples, (0, math.ceil(from_hz / to_hz)))
+    resampled: NDArray[np.float32] = soxr.resample(padded, from_hz, to_hz, quality="VHQ")
+    return resampled
+
+
+def _check(samples: object, sample_rate: object, limit_db: float | None) -> None:
+    if not isinstance(samples, np.ndarray):
+        raise SamplesTypeError(
+            f"samples are {type(samples).__name__}; give a numpy array of float32 or float64"
+        )
+    if samples.dtype.kind != "f" or samples.dtype.itemsize not in (4, 8):
+        raise SamplesTypeError(
+            f"samples have dtype {samples.dtype}; give float32 or float64 "
+            "(16-bit integers: samples / np.float32(32768))"
+        )
+    if samples.ndim not in (1, 2) or samples.size == 0:
+        raise AudioError(
+            f"samples have shape {samples.shape}; give [samples] or [samples, channels], not empty"
+        )
+    if not np.isfinite(samples).all():
+        raise AudioError("samples contain NaN or infinite values; remove them first")
+    if not _is_number(sample_rate) or not 0 < float(sample_rate) < math.inf:  # type: ignore[arg-type]
+        raise AudioError(f"sample_rate is {sample_rate!r}; give a positive number of Hz")
+    if limit_db is not None and not (_is_number(limit_db) and limit_db >= 0):
+        raise AudioError(f"attenuation_limit_db is {limit_db!r}; give 0 dB or more, or None")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -1,0 +1,37 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fsnp_onnx.errors import FsnpError, OutputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a new, empty file beside ``path`` that takes its place when the block succeeds.
+
+    The file has the mode of any new file. On an error or an interrupt inside the block it is
+    removed and ``path`` stays as it was.
+
+    Raises:
+        OutputError: ``path`` is no regular file or its folder cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{path} is no regular file; give another output")
+    temporary = path.with_name(f".fsnp-{secrets.token_hex(8)}.part")
+    try:
+        temporary.touch(exist_ok=False)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, FsnpError):
+            raise
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

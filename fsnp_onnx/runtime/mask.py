@@ -1,0 +1,52 @@
+"""From the network's compressed mask to a complex ratio mask, and how far it may attenuate."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.spec import MaskSpec
+
+
+def decompress(mask: NDArray[np.float32], spec: MaskSpec) -> NDArray[np.complex64]:
+    """Expand a compressed mask, the inverse of the cIRM compression (Williamson et al., 2016).
+
+    ``-1/c log((K - m) / (K + m))`` written as ``2/c artanh(m / K)``, which keeps more digits of
+    small values, after ``m`` is clamped to the limit.
+
+    Args:
+        mask: Real and imaginary part, float32 [2, F, T].
+        spec: K, c and the limit.
+
+    Returns:
+        complex64 [F, T].
+    """
+    scaled = np.clip(mask, -spec.limit, spec.limit)
+    scaled /= np.float32(spec.k)
+    crm = np.empty(mask.shape[1:], np.complex64)
+    crm.real, crm.imag = np.arctanh(scaled, out=scaled)
+    crm *= np.float32(2 / spec.c)
+    return crm
+
+
+def limit_attenuation(
+    crm: NDArray[np.complex64], attenuation_limit_db: float
+) -> NDArray[np.complex64]:
+    """Mix the noisy signal back just enough that no bin is attenuated by more than a limit.
+
+    A bin whose gain ``|crm|`` is below ``g = 10^(-limit/20)`` gets the smallest real ``a >= 0``
+    with ``|crm + a| = g``; other bins stay as they are.
+
+    Args:
+        crm: Complex ratio mask, complex64 [F, T].
+        attenuation_limit_db: Strongest attenuation in dB, 0 or more.
+
+    Returns:
+        complex64 [F, T].
+    """
+    floor = np.float32(10 ** (-attenuation_limit_db / 20))
+    low = np.abs(crm) < floor
+    limited = crm.copy()
+    imag = crm.imag[low]
+    limited.real[low] = np.sqrt(np.square(floor) - np.square(imag))
+    return limited
