@@ -11,7 +11,8 @@ In float64 this network is the reference of every parity check.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import copy
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 import torch
@@ -266,6 +267,26 @@ def neighbourhoods(config: NetworkConfig) -> Tensor:
     full_band = around(config.fb_num_neighbors)
     branches = [full_band + n_freqs * row for row in (1, 2, 3)]
     return torch.cat([around(config.sb_num_neighbors), *branches], dim=1)
+
+
+def with_mulca(network: FullSubNetPlus, form: att.MulcaForm | None) -> FullSubNetPlus:
+    """Return a copy of a trained network with another form of MulCA (None changes nothing).
+
+    Original and equivalent share their parameters; the simplified form is converted from them.
+    """
+    converted = copy.deepcopy(network)
+    if form is None or network.config.mulca == form:
+        return converted
+    converted.config = replace(network.config, mulca=form)
+    for branch in ("channel_attention", "channel_attention_real", "channel_attention_imag"):
+        trained = getattr(network, branch)
+        if form == "simplified":
+            attention: nn.Module = att.SimplifiedMulCA.from_original(trained)
+        else:
+            attention = build_attention(converted.config)
+            attention.load_state_dict(trained.state_dict())
+        setattr(converted, branch, attention)
+    return converted.eval()
 
 
 def activation_module(activation: Activation | None) -> nn.Module:

@@ -1,0 +1,127 @@
+"""Prove that an exported file computes its network, on the very bytes that are shipped.
+
+The reference is the float64 torch network. Both sides are fed the same float32 spectrum of noisy
+speech; the file runs in the runtime that users run. The bound is not a matter of taste: dividing by
+the nearly vanishing mean of a real or imaginary part magnifies rounding, so two right float32
+computations differ by what torch's own float32 differs from float64. A file may be up to eight times as
+far from float64 as torch's float32 is, and never has to be closer than 2e-5.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fsnp_onnx.errors import ParityError
+from fsnp_onnx.export.network import FullSubNetPlus
+from fsnp_onnx.runtime import audio
+from fsnp_onnx.runtime.session import MaskModel
+from fsnp_onnx.runtime.stft import stft
+from fsnp_onnx.spec import Probe, StftSpec
+
+ABSOLUTE_BOUND: Final = 2e-5
+RELATIVE_BOUND: Final = 8.0
+_LEVELS_DB: Final = (0.0, -20.0, 10.0, -40.0)  # rows of a batch must not share statistics
+
+
+def probe_sizes(min_frames: int, look_ahead: int, block_frames: int) -> tuple[tuple[int, int], ...]:
+    """Return (n_frames, batch) of every probe.
+
+    The shortest length, one that fills the Loop's blocks exactly, and one that does not; none is the
+    length or batch of the traced example.
+    """
+    exact = max(2 * block_frames - look_ahead, min_frames)
+    return (
+        (min_frames, 1),
+        (exact, 2),
+        (min_frames + block_frames + block_frames // 2 + 1, 1),
+        (min_frames + 1, 4),
+    )
+
+
+def noisy_speech(sample_rate_hz: int) -> NDArray[np.float32]:
+    """Return five seconds of read speech in hum at 5 dB, float32 [N]."""
+    samples, stored = audio.read(Path(__file__).with_name("speech.flac"))
+    resampled: NDArray[np.float32] = soxr.resample(samples[:, 0], stored.sample_rate, sample_rate_hz)
+    return resampled
+
+
+def probe_spectrum(
+    spec: StftSpec, n_frames: int, batch: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return real and imaginary part of noisy speech, each float32 [batch, F, n_frames].
+
+    Rows start at different places of the recording and have different levels.
+    """
+    speech = noisy_speech(spec.sample_rate_hz)
+    n_samples = n_frames * spec.hop_length
+    speech = np.resize(speech, max(speech.size, n_samples + batch * spec.n_fft))
+    rows = []
+    for row in range(batch):
+        start = (speech.size // 3 + row * spec.n_fft) % (speech.size - n_samples)
+        level = np.float32(10 ** (_LEVELS_DB[row % len(_LEVELS_DB)] / 20))
+        rows.append(stft(level * speech[start : start + n_samples], spec, n_frames))
+    spectrum = np.stack(rows)
+    return np.ascontiguousarray(spectrum.real), np.ascontiguousarray(spectrum.imag)
+
+
+def certify(
+    model: bytes, network: FullSubNetPlus, sizes: Sequence[tuple[int, int]]
+) -> tuple[Probe, ...]:
+    """Compare a file with its network on every probe.
+
+    Args:
+        model: The final bytes, metadata included.
+        network: The float32 torch network it was exported from.
+        sizes: (n_frames, batch) of every probe.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        ParityError: A probe missed its bound; says which, and by how much.
+    """
+    session = MaskModel(model, provider="cpu")
+    reference = copy.deepcopy(network).double()
+    return tuple(_probe(session, network, reference, size) for size in sizes)
+
+
+def _probe(
+    session: MaskModel, network: FullSubNetPlus, reference: FullSubNetPlus, size: tuple[int, int]
+) -> Probe:
+    n_frames, batch = size
+    parts = probe_spectrum(session.spec.stft, n_frames, batch)
+    tensors = [torch.from_numpy(part) for part in parts]
+    with torch.no_grad():
+        exact: Tensor = reference(*(tensor.double() for tensor in tensors))
+        rounded: Tensor = network(*tensors)
+    mask = torch.from_numpy(session.run(*parts))
+    if mask.shape != exact.shape:
+        raise ParityError(
+            f"probe of {n_frames} frames, batch {batch}: the graph returned {list(mask.shape)}, "
+            f"the network {list(exact.shape)}; no file was written"
+        )
+    error = mask.double() - exact
+    max_abs_error = error.abs().max().item()
+    allowed = max(ABSOLUTE_BOUND, RELATIVE_BOUND * (rounded.double() - exact).abs().max().item())
+    if not max_abs_error <= allowed:  # also catches NaN
+        raise ParityError(
+            f"probe of {n_frames} frames, batch {batch}: |graph - float64 network| is "
+            f"{max_abs_error:.3g}, allowed {allowed:.3g}; no file was written"
+        )
+    return Probe(n_frames, batch, max_abs_error, allowed, snr_db(exact.numpy(), error.numpy()))
+
+
+def snr_db(signal: NDArray[np.floating], error: NDArray[np.floating]) -> float:
+    """Return the energy of a signal over that of an error, in dB, finite for zeros."""
+    tiny = np.finfo(np.float64).tiny
+    energies = [max(float(np.square(a, dtype=np.float64).sum()), tiny) for a in (signal, error)]
+    return float(10 * np.log10(energies[0] / energies[1]))
