@@ -1,0 +1,103 @@
+"""How the commands meet a shell: one-line errors, exit codes, interrupts and closed pipes.
+
+Data goes to standard output, everything said to people to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from importlib.metadata import version
+from typing import Any, NoReturn, TypeVar
+
+import typer
+
+from fsnp_onnx.errors import FsnpError
+
+T = TypeVar("T")
+
+_INTERRUPTED, _TERMINATED = 130, 143  # 128 + the signal's number
+
+
+def new_app() -> typer.Typer:
+    """Return an application whose help and usage errors are plain text."""
+    return typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich would cost a fifth of a second at every start
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def say(message: str) -> None:
+    """Print a line for people."""
+    typer.echo(message, err=True)
+
+
+def say_error(error: BaseException) -> None:
+    """Print an error as one line."""
+    say(f"error: {' '.join(str(error).split())}")
+
+
+def print_version(*, wanted: bool) -> None:
+    """Print the version and end the command, if wanted; the callback of --version."""
+    if wanted:
+        typer.echo(f"fsnp-onnx {version('fsnp-onnx')}")
+        raise typer.Exit
+
+
+def run(app: typer.Typer) -> NoReturn:
+    """Run a command and leave the process with its exit code.
+
+    0 is success, 1 an error that the user can mend, 2 wrong usage, 130 an interrupt.
+    """
+    warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, _terminate)  # an exception, so that partial files are removed
+    code: int | str | None
+    try:
+        app()
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    except FsnpError as error:
+        say_error(error)
+        code = 1
+    except MemoryError:
+        say("error: out of memory; give shorter audio or fewer channels")
+        code = 1
+    if code in (_INTERRUPTED, _TERMINATED):
+        say("interrupted")
+        sys.stderr.flush()
+        os._exit(int(code))  # a run of the model may still be on its way and cannot be joined
+    sys.exit(code)
+
+
+def interruptible(work: Callable[[], T]) -> T:
+    """Call ``work`` in another thread and wait where Ctrl-C is heard.
+
+    A run of the model returns to Python only when it is finished; the main thread, which handles
+    signals, must not be the one inside it.
+    """
+    future: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again by result()
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future.result()
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    say(f"warning: {' '.join(str(message).split())}")
+
+
+def _terminate(*_: object) -> NoReturn:
+    sys.exit(_TERMINATED)

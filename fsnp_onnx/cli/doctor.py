@@ -1,0 +1,126 @@
+"""fsnp-doctor: what is installed, what starts, and what a model file says about itself."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from fsnp_onnx.cli.console import new_app, run
+from fsnp_onnx.errors import FsnpError
+from fsnp_onnx.runtime.cpus import available_cpus
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
+from fsnp_onnx.runtime.session import MaskModel, installed_wheels
+
+app = new_app()
+
+_PACKAGES = ("fsnp-onnx", "numpy", "soundfile", "soxr", "typer")
+
+
+@app.command()
+def doctor(
+    model: Annotated[
+        Path, typer.Argument(help="File written by fsnp-export. Default: the bundled one.")
+    ] = DEFAULT_MODEL,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print versions, providers that really start, threads, and a model's certificate.
+
+    Exit code 1 when the model cannot be run here.
+    """
+    findings = examine(model)
+    typer.echo(json.dumps(findings) if as_json else "\n".join(_lines(findings)))
+    if findings["errors"]:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run(app)
+
+
+def examine(model: Path) -> dict[str, Any]:
+    """Collect everything, with what fails as text under "errors"."""
+    cpus, reason = available_cpus()
+    findings: dict[str, Any] = {
+        "versions": _versions(),
+        "onnxruntime": installed_wheels(),
+        "threads": {"default": cpus, "limited_by": reason},
+        "providers": {},
+        "model": {"path": str(model)},
+        "errors": [],
+    }
+    try:
+        opened = MaskModel(model, "cpu")
+    except FsnpError as error:
+        findings["errors"].append(str(error))
+        return findings
+    findings["model"] |= {"size_bytes": model.stat().st_size, **asdict(opened.spec)}
+    findings["providers"] = {"cpu": "starts", "cuda": _try_provider(model, "cuda")}
+    return findings
+
+
+def _try_provider(model: Path, provider: Literal["cpu", "cuda"]) -> str:
+    try:
+        MaskModel(model, provider)
+    except FsnpError as error:
+        return str(error)
+    return "starts"
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed as a package"
+    try:
+        import soundfile  # noqa: PLC0415 - a broken libsndfile is a finding, not a crash
+
+        versions["libsndfile"] = soundfile.__libsndfile_version__
+    except (ImportError, OSError) as error:
+        versions["libsndfile"] = f"cannot be loaded ({error})"
+    return versions
+
+
+def _lines(findings: dict[str, Any]) -> list[str]:
+    threads = findings["threads"]
+    wheels = findings["onnxruntime"] or {"onnxruntime": "not installed"}
+    rows = [*findings["versions"].items(), *wheels.items()]
+    rows.append(("threads", f"{threads['default']} ({threads['limited_by']})"))
+    rows += [(f"provider {name}", state) for name, state in findings["providers"].items()]
+    model = findings["model"]
+    rows.append(("model", model["path"]))
+    lines = _aligned(rows)
+    if "stft" in model:
+        lines += _model_lines(model)
+    return [*lines, *(f"error: {error}" for error in findings["errors"])]
+
+
+def _model_lines(model: dict[str, Any]) -> list[str]:
+    groups = ("stft", "mask", "network", "provenance")
+    rows = [(key, model[key]) for key in ("size_bytes", "min_frames", "look_ahead")]
+    rows += [(key, model[key]) for key in ("mulca", "precision")]
+    rows += [(f"{group} {key}", value) for group in groups for key, value in model[group].items()]
+    lines = _aligned(rows)
+    if not model["parity"]:
+        return [*lines, "the file carries no parity certificate"]
+    lines.append(f"{'frames':>8}{'batch':>7}{'max |error|':>13}{'allowed':>10}{'SNR dB':>8}")
+    for probe in model["parity"]:
+        lines.append(
+            f"{probe['n_frames']:8d}{probe['batch']:7d}{probe['max_abs_error']:13.1e}"
+            f"{probe['allowed']:10.1e}{probe['snr_db']:8.1f}"
+        )
+    return lines
+
+
+def _aligned(rows: list[tuple[str, Any]]) -> list[str]:
+    width = max(len(name) for name, _ in rows) + 2
+    return [f"{name:{width}}{value}" for name, value in rows]

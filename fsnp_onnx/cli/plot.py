@@ -1,0 +1,84 @@
+"""A picture of what was removed: noisy and enhanced spectrograms, one above the other."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.errors import InstallError
+from fsnp_onnx.runtime.files import replacing
+from fsnp_onnx.runtime.stft import stft
+from fsnp_onnx.spec import StftSpec
+
+_RANGE_DB = 80.0
+_MAX_COLUMNS = 2000
+_WINDOW_S = 0.032
+
+
+def require_matplotlib() -> None:
+    """Find out before the work whether pictures can be drawn.
+
+    Raises:
+        InstallError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise InstallError(
+            "--plot needs matplotlib, which is not installed; run pip install 'fsnp-onnx[plot]'"
+        )
+
+
+def save_spectrograms(
+    noisy: NDArray[np.float32], enhanced: NDArray[np.float32], sample_rate: int, path: Path
+) -> None:
+    """Write a PNG with both spectrograms in dB on one colour scale.
+
+    Args:
+        noisy: float32 [N, channels]; channels are averaged in power.
+        enhanced: Likewise, same shape.
+        sample_rate: In Hz.
+        path: The picture, replaced if it exists.
+
+    Raises:
+        OutputError: The picture cannot be written.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
+
+    levels = [_level_db(samples, sample_rate) for samples in (noisy, enhanced)]
+    top = max(float(level.max()) for level in levels)
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True, sharey=True)
+    extent = (0.0, len(noisy) / sample_rate, 0.0, sample_rate / 2000)
+    images = [
+        axis.imshow(
+            level,
+            origin="lower",
+            aspect="auto",
+            extent=extent,
+            vmin=top - _RANGE_DB,
+            vmax=top,
+            cmap="magma",
+        )
+        for axis, level in zip(axes, levels, strict=True)
+    ]
+    axes[0].set(title="noisy", ylabel="frequency in kHz")
+    axes[1].set(title="enhanced", ylabel="frequency in kHz", xlabel="time in s")
+    figure.colorbar(images[0], ax=axes, label="level in dB re full scale")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def _level_db(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Return the level of every bin, a full-scale sine at 0 dB, [F, columns]."""
+    n_fft = max(16, 2 * round(sample_rate * _WINDOW_S / 2))
+    hop = max(n_fft // 4, -(-len(samples) // _MAX_COLUMNS))
+    spec = StftSpec(sample_rate, n_fft, n_fft, hop)
+    n_frames = spec.n_frames(len(samples))
+    channels = samples.T
+    power = sum(np.square(np.abs(stft(channel, spec, n_frames))) for channel in channels)
+    power = np.asarray(power) / len(channels)
+    full_scale = spec.window().sum() / 2
+    level: NDArray[np.float32] = 10 * np.log10(power / full_scale**2 + 1e-12)
+    return level
