@@ -39,9 +39,14 @@ def say(message: str) -> None:
     typer.echo(message, err=True)
 
 
+def one_line(error: BaseException) -> str:
+    """Return the message of an error as one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def say_error(error: BaseException) -> None:
     """Print an error as one line."""
-    say(f"error: {' '.join(str(error).split())}")
+    say(f"error: {one_line(error)}")
 
 
 def print_version(*, wanted: bool) -> None:
@@ -64,11 +69,8 @@ def run(app: typer.Typer) -> NoReturn:
         code = 0
     except SystemExit as end:
         code = end.code
-    except FsnpError as error:
+    except (FsnpError, OSError, MemoryError) as error:
         say_error(error)
-        code = 1
-    except MemoryError:
-        say("error: out of memory; give shorter audio or fewer channels")
         code = 1
     if code in (_INTERRUPTED, _TERMINATED):
         say("interrupted")

@@ -18,7 +18,15 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from fsnp_onnx.cli.console import interruptible, new_app, print_version, run, say, say_error
+from fsnp_onnx.cli.console import (
+    interruptible,
+    new_app,
+    one_line,
+    print_version,
+    run,
+    say,
+    say_error,
+)
 from fsnp_onnx.cli.plan import Job, plan_jobs, require_free
 from fsnp_onnx.cli.plot import require_matplotlib, save_spectrograms
 from fsnp_onnx.errors import FsnpError
@@ -26,6 +34,15 @@ from fsnp_onnx.runtime import audio
 from fsnp_onnx.runtime.enhancer import Enhancer
 
 app = new_app()
+
+_EXAMPLES = """\b
+Examples:
+  fsnp-enhance talk.wav                   writes talk.enhanced.wav
+  fsnp-enhance talk.mp3 -o clean.flac     converts the container, too
+  fsnp-enhance recordings -o clean/ -r    keeps the folders below
+  fsnp-enhance - < talk.wav > clean.wav   works in a pipe
+  fsnp-enhance talk.wav --attenuation-limit 20 --plot talk.png
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +81,7 @@ class Options:
     force: bool
 
 
-@app.command()
+@app.command(epilog=_EXAMPLES)
 def enhance(  # noqa: PLR0913 - one parameter for each option
     inputs: Annotated[
         list[str],
@@ -124,16 +141,9 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = False,
 ) -> None:
-    r"""Remove noise from speech.
+    """Remove noise from speech.
 
     Container, coding, sample rate, channels, length and level are kept.
-
-    \b
-    fsnp-enhance talk.wav                     writes talk.enhanced.wav
-    fsnp-enhance talk.mp3 -o clean.flac       converts the container, too
-    fsnp-enhance recordings -o clean/ -r      keeps the folders below
-    sox talk.ogg -t wav - | fsnp-enhance - > clean.wav
-    fsnp-enhance talk.wav --attenuation-limit 20 --plot talk.png
     """
     jobs = plan_jobs(inputs, output, recursive=recursive)
     _check_usage(jobs, plot=plot, as_json=as_json)
@@ -148,12 +158,13 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
             announce(job.source_name)
             try:
                 report = _enhance_one(job, enhancer, options, sources)
-                _tell(report, as_json=as_json)
-            except FsnpError as error:
+            except (FsnpError, OSError, MemoryError) as error:
                 n_failed += 1
                 say_error(error)
                 if as_json:
-                    typer.echo(json.dumps({"input": job.source_name, "error": str(error)}))
+                    typer.echo(json.dumps({"input": job.source_name, "error": one_line(error)}))
+            else:
+                _tell(report, as_json=as_json)
     if n_failed:
         raise typer.Exit(1)
 
@@ -166,7 +177,11 @@ def main() -> None:
 def _check_usage(jobs: list[Job], *, plot: Path | None, as_json: bool) -> None:
     if plot and len(jobs) > 1:
         raise typer.BadParameter(f"draws one recording, not {len(jobs)}", param_hint="'--plot'")
+    if any(job.source is None for job in jobs) and sys.stdin is None:
+        raise typer.BadParameter("standard input is closed", param_hint="'-'")
     if any(job.target is None for job in jobs):
+        if sys.stdout is None:
+            raise typer.BadParameter("standard output is closed", param_hint="'-o'")
         if as_json:
             raise typer.BadParameter(
                 "standard output carries the sound; write it to a file with -o FILE",
@@ -228,7 +243,6 @@ def _write(
     target: Path | None, samples: NDArray[np.float32], audio_format: audio.AudioFormat
 ) -> int:
     if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
         return audio.write(target, samples, audio_format)
     buffer = io.BytesIO()  # a WAV header is completed at the end, which needs a seek
     clipped = audio.write(buffer, samples, audio_format)

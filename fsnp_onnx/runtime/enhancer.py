@@ -100,7 +100,7 @@ class Enhancer:
         if not samples.any():  # silence stays silence, whatever a network makes of it
             return np.zeros(samples.size, np.float32)
         spec = self.spec.stft
-        noisy = _resample(samples.astype(np.float32), sample_rate, spec.sample_rate_hz)
+        noisy = _resample(np.asarray(samples, np.float32), sample_rate, spec.sample_rate_hz)
         shortest = (self.spec.min_frames - 1) * spec.hop_length
         noisy = np.pad(noisy, (0, max(0, shortest - noisy.size)))
         enhanced = self._enhance_at_model_rate(noisy, limit_db)

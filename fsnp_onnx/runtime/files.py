@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsnp_onnx.errors import FsnpError, OutputError
@@ -14,7 +14,7 @@ from fsnp_onnx.errors import FsnpError, OutputError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a new, empty file beside ``path`` that takes its place when the block succeeds.
 
-    The file has the mode of any new file. On an error or an interrupt inside the block it is
+    The file has the mode of any new file, and missing folders are made. On an error or an interrupt inside the block it is
     removed and ``path`` stays as it was.
 
     Raises:
@@ -24,14 +24,13 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} is no regular file; give another output")
     temporary = path.with_name(f".fsnp-{secrets.token_hex(8)}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, FsnpError):
-            raise
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and not isinstance(error, FsnpError):
+            raise OutputError(f"cannot write {path} ({error.strerror or error})") from error
         raise

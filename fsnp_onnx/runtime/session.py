@@ -120,8 +120,7 @@ class MaskModel:
 
     def _session(self) -> Any:
         pid, session = self._opened
-        if pid != os.getpid():
-            _keep_forever(session)
+        if pid != os.getpid():  # two threads may both do this: either session is good
             session = self._open(load_onnxruntime())
             self._opened = (os.getpid(), session)
         return session
@@ -267,11 +266,3 @@ def _fits(node: Any, expected: list[int | str]) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-_inherited: list[Any] = []
-
-
-def _keep_forever(session: Any) -> None:
-    """Keep a session that came through a fork: destroying it waits for threads that are gone."""
-    _inherited.append(session)
