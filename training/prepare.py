@@ -1,0 +1,142 @@
+"""Turn the fetched packages into the bank: one FLAC file per source and an index of clips."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import av
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+import typer
+from rich.progress import track
+
+from training.voices import VALIDATION_VOICES
+
+Wave = npt.NDArray[np.float32]
+
+SAMPLE_RATE = 16_000
+N_FFT, HOP = 512, 128
+MAX_MINUTES = 45.0  # of one source: more of the same voice teaches little
+HELD_OUT = 25  # every 25th recorded clip is for validation
+EVALUATION_CLIPS = 60  # festvox-ru: the last ones are for evaluation only
+SKIPPED = ("silence/", "beep", "tone")
+# Patterns under the folder of fetched packages; the shortest clip taken, in seconds.
+SOURCES = {
+    "festvox_ru": ("festvox-ru/**/*.wav", 0.5),
+    "asterisk_it": ("asterisk-core-sounds-it-g722/**/*.g722", 0.4),
+    "asterisk_ru": ("asterisk-core-sounds-ru-g722/**/*.g722", 0.4),
+    "gcin": ("gcin-voice/**/5.ogg", 0.15),
+    "flite": ("voices/flite-*.wav", 0.5),
+    "kokoro": ("voices/??_*.flac", 0.5),
+    "sonic": ("sonic-pi-samples/**/*.flac", 0.1),
+}
+
+
+def read(file: Path) -> Wave:
+    """Return the samples of any of the sources, mono, 16 kHz, in [-1, 1]."""
+    if file.suffix == ".g722":
+        with av.open(str(file), format="g722") as container:
+            frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
+        samples = np.concatenate([np.zeros(0, np.int16), *frames])  # one file is empty
+        return (samples / 32768).astype(np.float32)
+    channels, sample_rate = soundfile.read(file, dtype="float32", always_2d=True)
+    mono: Wave = soxr.resample(channels.mean(1), sample_rate, SAMPLE_RATE)
+    return mono
+
+
+def without_hiss(speech: Wave) -> Wave:
+    """Push the steady background of a recording down by up to 20 dB.
+
+    A target with hiss in its pauses would teach the network to leave hiss. The floor of each bin
+    is its 5th percentile over time; bins that barely exceed it are attenuated.
+    """
+    window = np.hanning(N_FFT + 1)[:-1] ** 0.5
+    padded = np.pad(speech, (N_FFT, N_FFT + HOP - len(speech) % HOP))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]
+    spectrum = np.fft.rfft(frames * window)
+    power = np.abs(spectrum) ** 2
+    wide = np.apply_along_axis(np.convolve, 0, power, np.ones(5) / 5, "same")
+    floor = np.percentile(wide, 5, axis=0)
+    excess = wide / (4 * floor + 1e-12)
+    gain = np.clip(excess**1.5, 0.1, 1.0)
+    cleaned = np.fft.irfft(spectrum * gain) * window
+    result = np.zeros(len(padded))
+    for number, frame in enumerate(cleaned):
+        result[number * HOP : number * HOP + N_FFT] += frame
+    overlap = N_FFT / HOP / 2
+    return (result[N_FFT : N_FFT + len(speech)] / overlap).astype(np.float32)
+
+
+def levelled(samples: Wave) -> Wave:
+    """Bring a clip to -24 dBFS over its louder half, without clipping."""
+    loud = np.sort(samples**2)[len(samples) // 2 :]
+    gain = 10 ** (-24 / 20) / np.sqrt(loud.mean() + 1e-12)
+    safe: Wave = samples * min(gain, 0.98 / (np.abs(samples).max() + 1e-9))
+    return safe
+
+
+def clips(name: str, files: Iterable[Path], shortest_s: float) -> Iterator[Wave]:
+    """Yield the usable clips of one source, cleaned and levelled, up to MAX_MINUTES."""
+    left = MAX_MINUTES * 60 * SAMPLE_RATE
+    for file in files:
+        samples = read(file)
+        if len(samples) < shortest_s * SAMPLE_RATE or np.abs(samples).max() < 1e-3:
+            continue
+        if name.startswith(("asterisk", "gcin")):
+            samples = without_hiss(samples)
+        left -= len(samples)
+        if left < 0:
+            return
+        yield levelled(samples)
+
+
+def write_group(out: Path, name: str, waves: Iterable[Wave]) -> list[int]:
+    """Write one FLAC file of 16 bit with all clips end to end; return their lengths."""
+    lengths = []
+    with soundfile.SoundFile(out / f"{name}.flac", "w", SAMPLE_RATE, 1, "PCM_16") as file:
+        for wave in waves:
+            file.write(wave)
+            lengths.append(len(wave))
+    return lengths
+
+
+def split(name: str, files: list[Path]) -> dict[str, list[Path]]:
+    """Part the files of one source into those for training and those for validation."""
+    if name == "festvox_ru":
+        files = files[:-EVALUATION_CLIPS]
+    if name in ("sonic", "flite"):
+        return {name: files}
+    held_out = [
+        file
+        for number, file in enumerate(files)
+        if (name == "kokoro" and file.stem[:-3] in VALIDATION_VOICES)
+        or (name != "kokoro" and number % HELD_OUT == 0)
+    ]
+    kept = [file for file in files if file not in set(held_out)]
+    return {name: kept, f"{name}_held_out": held_out}
+
+
+def main(
+    raw: Annotated[Path, typer.Option(help="unpacked packages")] = Path("training/data/raw"),
+    out: Annotated[Path, typer.Option(help="folder of the bank")] = Path("training/data/bank"),
+) -> None:
+    """Write the bank OUT/*.flac and OUT/index.json from the packages in RAW."""
+    out.mkdir(parents=True, exist_ok=True)
+    index = {}
+    for source, (pattern, shortest_s) in SOURCES.items():
+        files = [f for f in sorted(raw.glob(pattern)) if not any(s in str(f) for s in SKIPPED)]
+        if not files:
+            raise SystemExit(f"no {source}: nothing matches {raw / pattern}; run the fetch first")
+        for name, part in split(source, files).items():
+            waves = clips(name, track(part, description=name), shortest_s)
+            index[name] = write_group(out, name, waves)
+    (out / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    for name, lengths in index.items():
+        print(f"{name:24} {len(lengths):5} clips {sum(lengths) / SAMPLE_RATE / 60:6.1f} min")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,270 @@
+"""Train the default model: resumable, seeded, within a budget of minutes.
+
+RUN/state.pt        everything needed to go on (written about once a minute, atomically)
+RUN/checkpoint.tar  the averaged weights, rounded to float16 values, for the exporter
+RUN/log.jsonl       one JSON object a line: step, losses, scores, speed
+"""
+
+import copy
+import json
+import math
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+from rich.progress import Progress, TextColumn
+from torch import Tensor
+
+from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig
+from training.bank import SAMPLE_RATE, Bank
+from training.loss import (
+    HOP,
+    N_FFT,
+    decompress,
+    istft,
+    keep_bins,
+    kept_mask,
+    si_sdr_db,
+    spectral_loss,
+    stft,
+)
+from training.mix import Mixer
+
+PEAK_LEARNING_RATE = 1.2e-3
+WARM_UP = 0.03  # share of the budget
+AVERAGING = 0.999  # decay of the moving average of the weights
+MAX_GRADIENT_NORM = 1.0
+VALIDATION_SEED = 2_024
+BANK = Path("training/data/bank")
+
+Form = Literal["original", "simplified"]
+
+
+@dataclass
+class Run:
+    """The state of one training, all that a resumed one needs."""
+
+    network: FullSubNetPlus
+    average: FullSubNetPlus
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    elapsed_s: float = 0.0
+
+    def save(self, folder: Path, args: dict[str, Any]) -> None:
+        """Write state.pt and checkpoint.tar, each in one piece."""
+        state = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "elapsed_s": self.elapsed_s,
+        }
+        write(state, folder / "state.pt")
+        weights = {
+            name: weight.detach().cpu().half().float()
+            for name, weight in self.average.state_dict().items()
+        }
+        acoustics = {"n_fft": N_FFT, "win_length": N_FFT, "sr": SAMPLE_RATE, "hop_length": HOP}
+        config = {"acoustics": acoustics, "model": {"args": args}}
+        checkpoint = {"model": weights, "epoch": self.step, "config": config}
+        write(checkpoint, folder / "checkpoint.tar")
+
+    def load(self, file: Path, device: torch.device) -> None:
+        """Go on from a saved state.pt."""
+        state = torch.load(file, map_location=device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.elapsed_s = state["step"], state["elapsed_s"]
+
+
+def write(content: dict[str, Any], file: Path) -> None:
+    """Save to a temporary name first, so that a kill leaves the previous file whole."""
+    part = file.with_suffix(".part")
+    torch.save(content, part)
+    part.replace(file)
+
+
+def small_config(mulca: Form) -> NetworkConfig:
+    """Sizes of the default model: 3.85 M parameters, made for a CPU."""
+    return NetworkConfig(
+        mulca=mulca,
+        complex_norm="magnitude",
+        tcn_hidden_size=256,
+        sub_band_hidden_size=128,
+    )
+
+
+def fresh_network(mulca: Form, seed: int) -> FullSubNetPlus:
+    """A network with random weights; what both forms of MulCA share starts alike."""
+    torch.manual_seed(seed)
+    original = FullSubNetPlus(small_config("original"))
+    if mulca == "original":
+        return original
+    simplified = FullSubNetPlus(small_config(mulca))
+    names = simplified.state_dict().keys()
+    shared = {name: weight for name, weight in original.state_dict().items() if name in names}
+    simplified.load_state_dict(shared, strict=False)
+    return simplified
+
+
+def toml_args(config: NetworkConfig) -> dict[str, Any]:
+    """The [model.args] that describe `config` to the exporter, in the published words."""
+    args = {
+        "num_freqs": config.n_freqs,
+        "look_ahead": config.look_ahead,
+        "sequence_model": config.sub_band_model,
+        "fb_num_neighbors": config.fb_num_neighbors,
+        "sb_num_neighbors": config.sb_num_neighbors,
+        "fb_output_activate_function": config.fb_activation,
+        "sb_output_activate_function": False,
+        "channel_attention_model": config.attention,
+        "sb_model_hidden_size": config.sub_band_hidden_size,
+        "tcn_hidden_size": config.tcn_hidden_size,
+        "norm_type": config.norm,
+        "complex_norm": config.complex_norm,
+        "kersize": list(config.kernel_sizes),
+        "subband_num": 1,
+    }
+    return args | ({"mulca": "simplified"} if config.mulca == "simplified" else {})
+
+
+def learning_rate(spent: float) -> float:
+    """Linear warm-up, then cosine, over the share of the budget spent, [0, 1]."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(spent, 1.0)))
+    return PEAK_LEARNING_RATE * min(1.0, spent / WARM_UP + 0.01) * (cosine + 0.002)
+
+
+def train_step(run: Run, noisy: Tensor, target: Tensor, groups: int) -> tuple[float, float]:
+    """One update of weights and average; returns the loss and the gradient's norm."""
+    spectrum, wanted = stft(noisy), stft(target)
+    scale = spectrum.abs().mean((1, 2), keepdim=True) + 1e-9
+    scale = torch.cat([scale[g::groups] for g in range(groups)])
+    mask = kept_mask(run.network, spectrum, groups)
+    enhanced = mask * keep_bins(spectrum, groups)
+    loss = spectral_loss(enhanced, keep_bins(wanted, groups), scale)
+    run.optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), MAX_GRADIENT_NORM).item()
+    run.step += 1
+    if not math.isfinite(norm):  # one broken mixture must not end a run
+        return math.nan, math.nan
+    run.optimizer.step()
+    share = 1 - min(AVERAGING, (1 + run.step) / (20 + run.step))
+    with torch.no_grad():
+        averages: list[Tensor] = list(run.average.parameters())
+        weights: list[Tensor] = list(run.network.parameters())
+        torch._foreach_lerp_(averages, weights, share)
+    return loss.item(), norm
+
+
+@torch.no_grad()
+def validate(network: FullSubNetPlus, noisy: Tensor, target: Tensor) -> dict[str, float]:
+    """Loss over all bins and SI-SDR before and after, means over the rows."""
+    losses, enhanced = [], []
+    for some_noisy, some_target in zip(torch.split(noisy, 8), torch.split(target, 8), strict=True):
+        spectrum = stft(some_noisy)
+        mask = network(spectrum.real.contiguous(), spectrum.imag.contiguous())
+        result = spectrum * decompress(mask.transpose(1, 2))
+        scale = spectrum.abs().mean((1, 2), keepdim=True) + 1e-9
+        losses.append(spectral_loss(result, stft(some_target), scale))
+        enhanced.append(istft(result, noisy.shape[-1]))
+    return {
+        "validation_loss": torch.stack(losses).mean().item(),
+        "si_sdr_noisy_db": si_sdr_db(noisy, target).mean().item(),
+        "si_sdr_enhanced_db": si_sdr_db(torch.cat(enhanced), target).mean().item(),
+    }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in what portions a run trains."""
+
+    budget_s: float
+    batch_size: int
+    groups: int
+    folder: Path
+    args: dict[str, Any]
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds between two lines of the log, each with a validation and a saved state."""
+        return min(max(self.budget_s / 20, 15.0), 240.0)
+
+
+def train(run: Run, mixer: Mixer, held_out: tuple[Tensor, Tensor], plan: Plan) -> None:
+    """Train until the budget is spent; log, validate and save in between."""
+    started = time.monotonic() - run.elapsed_s
+    last_s, last_step, losses, norms = run.elapsed_s, run.step, [], []
+    words = TextColumn("{task.fields[words]}")
+    with Progress(*Progress.get_default_columns(), words) as progress:
+        bar = progress.add_task("training", total=plan.budget_s, words="")
+        while run.elapsed_s < plan.budget_s:
+            rate = learning_rate(run.elapsed_s / plan.budget_s)
+            for group in run.optimizer.param_groups:
+                group["lr"] = rate
+            noisy, target = mixer.batch(run.step, plan.batch_size)
+            loss, norm = train_step(run, noisy, target, plan.groups)
+            losses.append(loss)
+            norms.append(norm)
+            run.elapsed_s = time.monotonic() - started
+            progress.update(bar, completed=run.elapsed_s, words=f"step {run.step} loss {loss:.4f}")
+            if run.elapsed_s - last_s < plan.pause_s and run.elapsed_s < plan.budget_s:
+                continue
+            audio_s = (run.step - last_step) * noisy.numel() / SAMPLE_RATE
+            line = {
+                "step": run.step,
+                "elapsed_s": round(run.elapsed_s, 1),
+                "learning_rate": rate,
+                "train_loss": statistics.fmean(losses),
+                "gradient_norm": statistics.fmean(norms),
+                "audio_s_per_s": audio_s / (run.elapsed_s - last_s),
+                **validate(run.average, *held_out),
+            }
+            with (plan.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+            run.save(plan.folder, plan.args)
+            run.elapsed_s = time.monotonic() - started
+            last_s, last_step, losses, norms = run.elapsed_s, run.step, [], []
+
+
+def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
+    run_dir: Annotated[Path, typer.Option(help="folder of the run, made if missing")],
+    bank_dir: Annotated[Path, typer.Option(help="folder that prepare.py wrote")] = BANK,
+    minutes: Annotated[float, typer.Option(help="budget, resumed time included")] = 120.0,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    seed: Annotated[int, typer.Option(help="of the weights and of the data, whatever --mulca")] = 0,
+    mulca: Annotated[Form, typer.Option(help="form of MulCA")] = "original",
+    resume: Annotated[bool, typer.Option("--resume", help="go on from RUN_DIR/state.pt")] = False,  # noqa: FBT002
+    batch_size: Annotated[int, typer.Option(help="mixtures a step, a multiple of --groups")] = 8,
+    groups: Annotated[int, typer.Option(help="each mixture trains 1/GROUPS of the bins")] = 4,
+    seconds: Annotated[float, typer.Option(help="length of a mixture")] = 3.2,
+) -> None:
+    """Train one network; write state, checkpoint and log into RUN_DIR."""
+    place = torch.device(device)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_flush_denormal(True)
+    network = fresh_network(mulca, seed).to(place)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), weight_decay=1e-3, betas=(0.9, 0.98), fused=place.type == "cuda"
+    )
+    run = Run(network, copy.deepcopy(network).to(place), optimizer)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if resume:
+        run.load(run_dir / "state.pt", place)
+    bank = Bank(bank_dir, place)
+    n_samples = round(seconds * SAMPLE_RATE)
+    held_out = Mixer(bank, VALIDATION_SEED, n_samples, "_held_out").batch(
+        0, min(2 * batch_size, 64)
+    )
+    plan = Plan(60 * minutes, batch_size, groups, run_dir, toml_args(network.config))
+    train(run, Mixer(bank, seed, n_samples), held_out, plan)
+
+
+if __name__ == "__main__":
+    typer.run(main)
