@@ -1,0 +1,14 @@
+"""Export a FullSubNet+ checkpoint to ONNX; the only part that needs torch, onnx and onnxsim.
+
+In the order a checkpoint passes through them::
+
+    checkpoint.py  file or folder -> tensors, safely
+    config.py      tensors, training TOML, defaults -> NetworkConfig and StftSpec
+    network.py     FullSubNet+ in torch, with norms.py and attention.py (MulCA in three forms)
+    stages.py      the network cut in a full-band stage and a sub-band stage
+    trace.py       each stage -> ONNX
+    simplify.py    onnxsim
+    assemble.py    both stages -> one graph with a Loop
+    parity.py      the final bytes against the float64 network, in the session that users run
+    pipeline.py    export_checkpoint: all of it in order, files written last
+"""

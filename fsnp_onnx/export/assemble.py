@@ -45,13 +45,12 @@ def assemble(
     stage.CopyFrom(full_band)
     _splice(graph, stage.graph, before=True)
     opsets = {entry.domain: entry.version for entry in full_band.opset_import}
-    model = onnx.helper.make_model(
+    return onnx.helper.make_model(
         graph,
         opset_imports=[onnx.helper.make_opsetid("", opsets[""])],
         ir_version=min(full_band.ir_version, 10),
         producer_name="fsnp-onnx",
     )
-    return model
 
 
 def _splice(target: onnx.GraphProto, stage: onnx.GraphProto, *, before: bool) -> None:

@@ -52,6 +52,7 @@ class MulCA(nn.Module):
         return torch.cat([getattr(self, name)(x) for name in self.scale_names()], dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
         return x * _gate(self, self.feature_concate_fc(self.squeeze(x))[..., 0])
 
 
@@ -59,6 +60,7 @@ class EquivalentMulCA(MulCA):
     """MulCA's own parameters and numbers, computed from a total and a few edge frames."""
 
     def squeeze(self, x: Tensor) -> Tensor:
+        """Return one feature per bin and scale, [B, C, 3]."""
         total = x.double().sum(-1)
         features = []
         for name in self.scale_names():
@@ -94,6 +96,7 @@ class SimplifiedMulCA(nn.Module):
         return simplified
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
         mean = x.double().mean(-1, keepdim=True).to(x.dtype)
         features = torch.relu(mean * self.weight_sum + self.bias)
         return x * _gate(self, self.feature_concate_fc(features)[..., 0])
@@ -108,6 +111,7 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Linear(n_hidden, n_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
         return x * _gate(self, x.mean(-1))
 
 
@@ -120,6 +124,7 @@ class CBAM(nn.Module):
         self.fc2 = nn.Linear(n_hidden, n_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
         hidden = torch.relu(self.fc1(x.mean(-1))) + torch.relu(self.fc1(x.amax(-1)))
         return x * torch.sigmoid(self.fc2(hidden))[..., None]
 
@@ -132,10 +137,12 @@ class ECA(nn.Module):
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=(kernel_size - 1) // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(self.conv(x.mean(-1)[:, None]))[:, 0, :, None]
+        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
+        gate: Tensor = torch.sigmoid(self.conv(x.mean(-1)[:, None]))[:, 0, :, None]
+        return x * gate
 
 
-def _gate(attention: nn.Module, squeezed: Tensor) -> Tensor:
+def _gate(attention: MulCA | SimplifiedMulCA | SqueezeExcitation, squeezed: Tensor) -> Tensor:
     """Bottleneck fc1, ReLU, fc2, sigmoid: [B, C] -> [B, C, 1]."""
     hidden = torch.relu(attention.fc1(squeezed))
     gate: Tensor = torch.sigmoid(attention.fc2(hidden))[..., None]

@@ -99,7 +99,7 @@ def _pack_folder(folder: Path) -> tuple[bytes, str]:
     return buffer.getvalue(), digest.hexdigest()
 
 
-def _unpickle(path: Path, data: bytes) -> Any:  # noqa: ANN401 - a pickle can hold anything
+def _unpickle(path: Path, data: bytes) -> Any:
     """Load tensors, containers, numbers and numpy scalars; refuse everything else unexecuted."""
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):

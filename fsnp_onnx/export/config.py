@@ -219,9 +219,9 @@ def _read_arguments(arguments: Mapping[str, Any], findings: Findings) -> None:
 def _is_silent(name: str, findings: Findings) -> bool:
     """Tell whether the published code does not read an option of this network."""
     if name == "sb_model_hidden_size":
-        return findings.values["sub_band_model"] == "TCN"
+        return bool(findings.values["sub_band_model"] == "TCN")
     if name == "kersize":
-        return findings.values.get("mulca") != "original"
+        return bool(findings.values.get("mulca") != "original")
     return False
 
 
@@ -239,7 +239,9 @@ def _parse(name: str, value: object) -> object:
     if name in choices:
         value = value or None
         if value not in choices[name]:
-            raise ConfigError(f"the config says {name} = {value!r}; expected one of {choices[name]}")
+            raise ConfigError(
+                f"the config says {name} = {value!r}; expected one of {choices[name]}"
+            )
         return value
     if name == "kersize":
         if not isinstance(value, list) or not all(_is_count(k, 1) for k in value):
@@ -299,7 +301,9 @@ def _read_stft(acoustics: Mapping[str, Any], n_freqs: int, findings: Findings) -
         if name not in acoustics:
             continue
         if not _is_count(acoustics[name], 1):
-            raise ConfigError(f"the config says {name} = {acoustics[name]!r}; expected a number > 0")
+            raise ConfigError(
+                f"the config says {name} = {acoustics[name]!r}; expected a number > 0"
+            )
         values[key] = acoustics[name]
         findings.sources[key] = "config"
     n_fft = values.get("n_fft", 2 * (n_freqs - 1))

@@ -109,6 +109,7 @@ class TcnBlock(nn.Module):
         self.sconv = nn.Conv1d(n_hidden, n_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the block, [B, C, T] -> [B, C, T]."""
         y = self.norm1(self.prelu1(self.conv1x1(x)))
         y = self.norm2(self.prelu2(self.depthwise_conv(y)))
         residual: Tensor = x + self.sconv(y)
@@ -137,6 +138,7 @@ class TcnModel(nn.Module):
         self.activation = activation_module(activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the stack, [B, C, T] -> [B, n_outputs, T]."""
         y = self.fc_output_layer(self.sequence_model(x).transpose(1, 2))
         activated: Tensor = self.activation(y).transpose(1, 2)
         return activated
@@ -158,6 +160,7 @@ class RecurrentModel(nn.Module):
         self.activation = activation_module(config.sb_activation)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the layers, [B, C, T] -> [B, 2, T]."""
         y, _ = self.sequence_model(x.transpose(1, 2))
         activated: Tensor = self.activation(self.fc_output_layer(y)).transpose(1, 2)
         return activated
@@ -245,8 +248,9 @@ class FullSubNetPlus(nn.Module):
         """
         features = self.sub_band_input(noisy_real, noisy_imag)
         batch, n_freqs = features.shape[:2]
-        mask = self.sub_band_mask(features.flatten(0, 1)).unflatten(0, (batch, n_freqs))
-        return mask.transpose(1, 2)[..., self.config.look_ahead :]
+        mask = self.sub_band_mask(features.flatten(0, 1))
+        mask = mask.reshape(batch, n_freqs, 2, -1).transpose(1, 2)
+        return mask[..., self.config.look_ahead :]
 
 
 def neighbourhoods(config: NetworkConfig) -> Tensor:
@@ -293,7 +297,12 @@ def activation_module(activation: Activation | None) -> nn.Module:
     """Return the activation's module, the identity for None."""
     if activation is None:
         return nn.Identity()
-    return {"ReLU": nn.ReLU, "Tanh": nn.Tanh, "ReLU6": nn.ReLU6}[activation]()
+    modules: dict[Activation, nn.Module] = {
+        "ReLU": nn.ReLU(),
+        "Tanh": nn.Tanh(),
+        "ReLU6": nn.ReLU6(),
+    }
+    return modules[activation]
 
 
 def build_attention(config: NetworkConfig) -> nn.Module:
@@ -312,7 +321,7 @@ def build_attention(config: NetworkConfig) -> nn.Module:
     return mulca(n_freqs, n_hidden, config.kernel_sizes)
 
 
-def build_sub_band_model(config: NetworkConfig) -> nn.Module:
+def build_sub_band_model(config: NetworkConfig) -> TcnModel | RecurrentModel:
     """Return the sequence model shared by all bins."""
     if config.sub_band_model == "TCN":
         block = (config.sub_band_hidden_size, config.sub_band_layers, config.tcn_kernel_size)

@@ -229,9 +229,7 @@ def _traced_sub_band(network: FullSubNetPlus, options: Options) -> onnx.ModelPro
     return simplify(stage) if options.simplify else stage
 
 
-def _build(
-    network: FullSubNetPlus, sub_band: onnx.ModelProto, options: Options
-) -> onnx.ModelProto:
+def _build(network: FullSubNetPlus, sub_band: onnx.ModelProto, options: Options) -> onnx.ModelProto:
     full_band = trace_full_band(network, options.opset)
     if options.simplify:
         full_band = simplify(full_band)
@@ -277,7 +275,8 @@ def _stamp(graph: onnx.ModelProto, spec: ModelSpec) -> bytes:
     model = copy.copy(graph)
     onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_metadata()})
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
 
 
 def _compare(original: bytes, simplified: bytes) -> Difference:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fsnp_onnx.export import norms
-from fsnp_onnx.export.network import FullSubNetPlus, TcnModel, neighbourhoods
+from fsnp_onnx.export.network import FullSubNetPlus, RecurrentModel, neighbourhoods
 
 
 class FullBandStage(nn.Module):
@@ -39,6 +39,7 @@ class FullBandStage(nn.Module):
         self.register_buffer("neighbours", counts)  # [F, 4 F]: how often a bin sees a source row
 
     def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
+        """Return sources and statistics."""
         sources = self.network.full_band(noisy_real, noisy_imag)
         summarise = self._cumulative if norms.is_cumulative(self.norm) else self._offline
         centre, spread = summarise(sources)
@@ -97,6 +98,7 @@ class RecurrentStage(nn.Module):
         super().__init__()
         self.config = network.config
         self.register_buffer("index", neighbourhoods(network.config))
+        assert isinstance(network.sb_model, RecurrentModel)
         trained = network.sb_model.sequence_model
         sizes = (trained.input_size, trained.hidden_size, trained.num_layers)
         self.recurrent = type(trained)(*sizes)  # frames first, as ONNX wants them
@@ -105,6 +107,7 @@ class RecurrentStage(nn.Module):
         self.activation = network.sb_model.activation
 
     def forward(self, *block: Tensor) -> tuple[Tensor, ...]:
+        """Return the mask of the block and the new states."""
         sources, statistics, states = split_block(self.config.norm, block)
         features = neighbourhood_features(sources, statistics, self.index)
         n_frames, batch, n_freqs = features.shape[:3]
@@ -128,6 +131,7 @@ class TcnStage(nn.Module):
         self.sb_model = network.sb_model
 
     def forward(self, *block: Tensor) -> Tensor:
+        """Return the mask of the block."""
         sources, (centre, spread), (index,) = split_block(self.config.norm, block)
         if spread.shape[1] != 1:
             own_bin = index[:, self.config.sb_num_neighbors]
@@ -157,7 +161,7 @@ def neighbourhood_features(
     if offline:  # one number for all: cheaper before the rows are repeated
         rows = norms.normalise(rows, statistics)
     features = rows.permute(2, 0, 1).index_select(-1, index.flatten())
-    features = features.unflatten(-1, (-1, index.shape[1]))
+    features = features.reshape(*features.shape[:2], -1, index.shape[1])
     if offline:
         return features
     centre, spread = (s if s is None else s.permute(2, 0, 1)[..., None] for s in statistics)

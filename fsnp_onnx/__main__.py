@@ -1,0 +1,5 @@
+"""``python -m fsnp_onnx`` is fsnp-enhance."""
+
+from fsnp_onnx.cli.enhance import main
+
+main()

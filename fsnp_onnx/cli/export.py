@@ -1,0 +1,170 @@
+"""fsnp-export: a FullSubNet+ checkpoint in, proven ONNX files out."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fsnp_onnx.cli.console import new_app, print_version, run, say
+from fsnp_onnx.errors import InstallError
+from fsnp_onnx.runtime.files import replacing
+from fsnp_onnx.runtime.session import load_onnxruntime
+
+if TYPE_CHECKING:
+    from fsnp_onnx.export.pipeline import Report
+
+app = new_app()
+
+_TOOL_CHAIN = ("torch", "onnx", "onnxsim", "onnxscript")
+
+
+@app.command()
+def export(  # noqa: PLR0913 - one parameter for each option
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Checkpoint file, or the folder of an unpacked one.")
+    ],
+    *,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="PATH",
+            help="File to write; with several forms PATH becomes PATH.FORM.onnx. "
+            "Default: NAME.FORM.onnx beside the checkpoint.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TOML",
+            help="Configuration the checkpoint was trained with. Default: the one inside the "
+            "checkpoint, or the published defaults.",
+        ),
+    ] = None,
+    mulca: Annotated[
+        list[Literal["original", "equivalent", "simplified"]] | None,
+        typer.Option(
+            help="Form of the channel attention MulCA; may be repeated. Default: original and "
+            "simplified, or the form the network was trained in."
+        ),
+    ] = None,
+    block_frames: Annotated[
+        int, typer.Option(min=1, max=1024, help="Frames per step of the sub-band loop.")
+    ] = 64,
+    opset: Annotated[int, typer.Option(min=18, max=21, help="ONNX operator set.")] = 18,
+    no_simplify: Annotated[bool, typer.Option("--no-simplify", help="Leave onnxsim out.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="Write findings and certificates.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback ends the command
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            is_eager=True,
+            callback=lambda value: print_version(wanted=value),
+        ),
+    ] = False,
+) -> None:
+    r"""Export a FullSubNet+ checkpoint to ONNX and prove that the file equals the network.
+
+    \b
+    fsnp-export best_model.tar                      both forms of MulCA, beside the checkpoint
+    fsnp-export best_model.tar --config train.toml  options that tensors do not tell
+    fsnp-export best_model.tar --mulca original -o enhance.onnx --report enhance.json
+    """
+    load_onnxruntime()
+    _require_tool_chain()
+    from fsnp_onnx.export.pipeline import (  # noqa: PLC0415 - torch, slow and an extra
+        Options,
+        check_output,
+        export_checkpoint,
+    )
+
+    if report:
+        check_output(report, checkpoint, force=force)
+    start = time.perf_counter()
+    done = export_checkpoint(
+        checkpoint,
+        output,
+        config=config,
+        mulca=mulca,
+        options=Options(block_frames, opset, simplify=not no_simplify),
+        force=force,
+        on_step=lambda step: say(f"[{time.perf_counter() - start:6.1f} s] {step}"),
+    )
+    if report:
+        with replacing(report) as temporary:
+            temporary.write_text(json.dumps(_as_document(done), indent=2) + "\n", "utf-8")
+    typer.echo("\n".join(_lines(done)))
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run(app)
+
+
+def _require_tool_chain() -> None:
+    missing = [name for name in _TOOL_CHAIN if find_spec(name) is None]
+    if missing:
+        raise InstallError(
+            f"fsnp-export needs {', '.join(missing)}, not installed; "
+            "run pip install 'fsnp-onnx[cpu,export]'"
+        )
+
+
+def _as_document(report: Report) -> dict[str, Any]:
+    return {
+        "checkpoint": str(report.checkpoint),
+        "stft": asdict(report.inferred.stft),
+        "network": report.inferred.network.as_dict(),
+        "sources": report.inferred.sources,
+        "files": [
+            {
+                "path": str(file.path),
+                "bytes": file.n_bytes,
+                "nodes": file.n_nodes,
+                "spec": json.loads(file.spec.to_metadata()),
+            }
+            for file in report.exported
+        ],
+        "simplified_against_original": asdict(report.difference) if report.difference else None,
+    }
+
+
+def _lines(report: Report) -> list[str]:
+    values = report.inferred.network.as_dict() | asdict(report.inferred.stft)
+    lines = ["", "network", *_by_source(values, report.inferred.sources), ""]
+    lines.append(
+        f"{'file':40} {'MulCA':10} {'MB':>6} {'nodes':>6} {'max |error|':>11} {'allowed':>8} {'SNR dB':>7}"
+    )
+    for file in report.exported:
+        worst = max(file.spec.parity, key=lambda probe: probe.max_abs_error / probe.allowed)
+        lines.append(
+            f"{file.path!s:40} {file.spec.mulca or '-':10} {file.n_bytes / 1e6:6.2f} "
+            f"{file.n_nodes:6d} {worst.max_abs_error:11.1e} {worst.allowed:8.1e} {worst.snr_db:7.1f}"
+        )
+    lines.append("(error of the mask against the float64 network, worst of all probes)")
+    if report.difference:
+        lines.append(
+            f"simplified against original on noisy speech: mask differs by up to "
+            f"{report.difference.max_mask_error:.2g}, enhanced waveform by "
+            f"{report.difference.snr_db:.1f} dB SNR"
+        )
+    return lines
+
+
+def _by_source(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
+    """Group the options by where they come from, one line per source."""
+    groups: dict[str, list[str]] = {}
+    for name, source in sources.items():
+        groups.setdefault(source, []).append(f"{name}={values[name]}")
+    return [f"  from {source}: {', '.join(options)}" for source, options in groups.items()]
