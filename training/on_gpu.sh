@@ -53,7 +53,7 @@ train_all() {
     for form in $FORMS; do
       OMP_NUM_THREADS=2 setsid nohup "$PYTHON" -m training.train --device "${DEVICE:-cuda}" \
         --bank-dir "$DATA/bank" --run-dir "$1/$form-$seed" --minutes "$2" --seed "$seed" \
-        --mulca "$form" --batch-size "$BATCH" ${TRAIN_OPTIONS:-} >"$1/$form-$seed.out" 2>&1 &
+        --mulca "$form" --batch-size "$BATCH" ${TRAIN_OPTIONS:-} </dev/null >"$1/$form-$seed.out" 2>&1 &
     done
   done
 }

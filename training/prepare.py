@@ -1,6 +1,7 @@
 """Turn the fetched packages into the bank: one FLAC file per source and an index of clips."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ Wave = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
 N_FFT, HOP = 512, 128
-MAX_MINUTES = 45.0  # of one source: more of the same voice teaches little
+MAX_MINUTES = {"festvox_ru": 45.0}  # more of the same voice teaches little
 HELD_OUT = 25  # every 25th recorded clip is for validation
 EVALUATION_CLIPS = 60  # festvox-ru: the last ones are for evaluation only
 SKIPPED = ("silence/", "beep", "tone")
@@ -80,7 +81,7 @@ def levelled(samples: Wave) -> Wave:
 
 def clips(name: str, files: Iterable[Path], shortest_s: float) -> Iterator[Wave]:
     """Yield the usable clips of one source, cleaned and levelled, up to MAX_MINUTES."""
-    left = MAX_MINUTES * 60 * SAMPLE_RATE
+    left = MAX_MINUTES.get(name, math.inf) * 60 * SAMPLE_RATE
     for file in files:
         samples = read(file)
         if len(samples) < shortest_s * SAMPLE_RATE or np.abs(samples).max() < 1e-3:
