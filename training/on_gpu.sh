@@ -22,9 +22,9 @@ export PYTHONPATH="$DATA/wheels:.${PYTHONPATH:+:$PYTHONPATH}"
 pack() {
   local bank=training/data/bank gpu=training/data/gpu
   rm -rf "$gpu" && mkdir -p "$gpu"/{1,2,3}
-  cp "$bank"/{festvox_ru,flite,sonic}.flac "$bank"/*_held_out.flac "$gpu/1"
+  cp "$bank"/{festvox_ru,flite}.flac "$bank"/*_held_out.flac "$gpu/1"
   cp "$bank"/{asterisk_it,asterisk_ru,gcin}.flac "$gpu/2"
-  cp "$bank"/{kokoro.flac,index.json} "$gpu/3"
+  cp "$bank"/{kokoro.flac,sonic.flac,index.json} "$gpu/3"
   local wheels=(--quiet --no-deps --only-binary=:all: --dest "$gpu/3"
     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64)
   "$PYTHON" -m pip download "${wheels[@]}" soundfile rich typer click shellingham markdown-it-py \
