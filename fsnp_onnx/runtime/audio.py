@@ -79,9 +79,8 @@ def read(path: Path, name: str | None = None) -> tuple[NDArray[np.float32], Audi
     except OSError as error:
         raise MissingFileError(f"cannot read {name} ({error.strerror})") from error
     except (sf.LibsndfileError, TypeError, ValueError) as error:
-        reason = getattr(error, "error_string", str(error))
         raise AudioError(
-            f"{name} cannot be decoded ({reason.rstrip('.')}); "
+            f"{name} cannot be decoded ({_reason(error)}); "
             "give a sound file such as WAV, FLAC, OGG or MP3"
         ) from error
     if samples.size == 0:
@@ -124,14 +123,10 @@ def format_for(path: Path, source: AudioFormat) -> AudioFormat:
     container = _CONTAINER_OF.get(extension)
     if container is None:
         raise AudioError(f"{path} has no extension of a sound file; give .wav, .flac, .ogg or .mp3")
-    if extension == "opus":
-        subtype = "OPUS"
-    elif sf.check_format(container, source.subtype):
-        subtype = source.subtype
-    else:
-        subtype = sf.default_subtype(container)
     endian = source.endian if container == source.container else "FILE"
-    return replace(source, container=container, subtype=subtype, endian=endian)
+    subtypes = ("OPUS",) if extension == "opus" else (source.subtype, sf.default_subtype(container))
+    candidates = [replace(source, container=container, subtype=s, endian=endian) for s in subtypes]
+    return next(filter(_can_write, candidates), candidates[-1])
 
 
 def require_writable(audio_format: AudioFormat) -> None:
@@ -141,6 +136,14 @@ def require_writable(audio_format: AudioFormat) -> None:
         AudioError: It cannot.
     """
     _write_blocks(io.BytesIO(), np.zeros((1, audio_format.channels), np.float32), audio_format)
+
+
+def _can_write(audio_format: AudioFormat) -> bool:
+    try:
+        require_writable(audio_format)
+    except AudioError:
+        return False
+    return True
 
 
 def _read_blocks(path: Path) -> tuple[NDArray[np.float32], AudioFormat]:
@@ -169,7 +172,7 @@ def _write_blocks(
                 if audio_format.is_float:
                     file.write(block)
                 else:
-                    integers, n_clipped = _to_int32(block, audio_format.bits)
+                    integers, n_clipped = _to_int32(block, audio_format)
                     file.write(integers)
                     clipped += n_clipped
     except sf.LibsndfileError as error:
@@ -182,20 +185,29 @@ def _open_to_write(target: Path | BinaryIO, audio_format: AudioFormat) -> sf.Sou
     container, subtype = audio_format.container, audio_format.subtype
     try:
         return sf.SoundFile(target, "w", rate, channels, subtype, audio_format.endian, container)
-    except sf.LibsndfileError as error:
+    except (sf.LibsndfileError, ValueError) as error:
         raise AudioError(
             f"cannot write {container}/{subtype} at {rate} Hz with {channels} channels "
-            f"({error.error_string.rstrip('.')}); give an output such as NAME.wav"
+            f"({_reason(error)}); give an output such as NAME.wav"
         ) from error
 
 
-def _to_int32(samples: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int32], int]:
-    """Round to the nearest of ``bits`` bits, kept in the upper bits of int32.
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", error)).rstrip(".")
+
+
+def _to_int32(
+    samples: NDArray[np.float32], audio_format: AudioFormat
+) -> tuple[NDArray[np.int32], int]:
+    """Round to the nearest integer of the format's bits, kept in the upper bits of int32.
 
     libsndfile's own conversion from float scales by 2^31 - 1 and truncates, which loses up to one
     step; rounding here gives back the very integers that were read.
     """
+    bits = audio_format.bits
     full_scale = 1 << (bits - 1)
+    # the other codecs negate their input, which the lowest integer does not survive
+    lowest = -full_scale if audio_format.subtype.startswith(("PCM", "ALAC")) else 1 - full_scale
     rounded = np.rint(samples.astype(np.float64) * full_scale)
-    clipped = np.clip(rounded, -full_scale, full_scale - 1)
+    clipped = np.clip(rounded, lowest, full_scale - 1)
     return clipped.astype(np.int32) << (32 - bits), int(np.count_nonzero(clipped != rounded))

@@ -90,8 +90,9 @@ class Enhancer:
         _check(samples, sample_rate, attenuation_limit_db)
         enhanced = np.empty_like(samples)
         columns = (a.reshape(len(samples), -1).T for a in (samples, enhanced))
-        for noisy, out in zip(*columns, strict=True):
-            out[:] = self._enhance_channel(noisy, sample_rate, attenuation_limit_db)
+        with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported
+            for noisy, out in zip(*columns, strict=True):
+                out[:] = self._enhance_channel(noisy, sample_rate, attenuation_limit_db)
         return enhanced
 
     def _enhance_channel(

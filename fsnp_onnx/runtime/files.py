@@ -14,14 +14,16 @@ from fsnp_onnx.errors import FsnpError, OutputError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a new, empty file beside ``path`` that takes its place when the block succeeds.
 
-    The file has the mode of any new file, and missing folders are made. On an error or an interrupt inside the block it is
-    removed and ``path`` stays as it was.
+    The file has the mode of any new file, and missing folders are made. On an error or an
+    interrupt inside the block it is removed and ``path`` stays as it was.
 
     Raises:
         OutputError: ``path`` is no regular file or its folder cannot be written.
     """
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is no regular file; give another output")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise OutputError(f"{path.parent} is no folder; give another output")
     temporary = path.with_name(f".fsnp-{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

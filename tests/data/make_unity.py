@@ -29,7 +29,7 @@ def compressed_one(mask: MaskSpec) -> float:
 def build(spec: ModelSpec = SPEC) -> ModelProto:
     """Return the graph for a spec: input -> input * 0 + constant, both parts concatenated."""
     n_freqs = spec.stft.n_freqs
-    axes = ["batch", n_freqs, "frames"]
+    axes: list[str | int | None] = ["batch", n_freqs, "frames"]
     initializers = [
         helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
         helper.make_tensor("one", TensorProto.FLOAT, [], [compressed_one(spec.mask)]),
