@@ -158,6 +158,8 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
             announce(job.source_name)
             try:
                 report = _enhance_one(job, enhancer, options, sources)
+            except BrokenPipeError:
+                raise  # nobody listens any more: not an error of this recording
             except (FsnpError, OSError, MemoryError) as error:
                 n_failed += 1
                 say_error(error)
@@ -246,8 +248,8 @@ def _write(
         return audio.write(target, samples, audio_format)
     buffer = io.BytesIO()  # a WAV header is completed at the end, which needs a seek
     clipped = audio.write(buffer, samples, audio_format)
-    sys.stdout.buffer.write(buffer.getbuffer())
-    sys.stdout.buffer.flush()
+    with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
+        stdout.write(buffer.getbuffer())  # whole, even where sys.stdout itself is not buffered
     return clipped
 
 

@@ -1,0 +1,105 @@
+"""fsnp-doctor reports whatever state the installation is in."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import onnx
+import pytest
+
+from fsnp_onnx.cli import doctor as command
+from fsnp_onnx.spec import METADATA_KEY, Probe
+from tests.data.make_unity import SPEC, build
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    def call(*arguments: str | Path) -> int:
+        monkeypatch.setattr(sys, "argv", ["fsnp-doctor", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+        return int(ended.value.code or 0)
+
+    return call
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> Path:
+    """A model file whose metadata holds a certificate."""
+    probes = (Probe(8, 1, 1.5e-6, 2e-5, 121.4), Probe(300, 2, 3.5e-6, 2e-5, 118.0))
+    model = build()
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: replace(SPEC, parity=probes).to_metadata()})
+    path = tmp_path / "certified.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_healthy_installation_is_described(
+    run: Run, certified: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(certified) == 0
+    lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
+    assert f"onnxruntime {metadata.version('onnxruntime')}" in lines
+    assert "provider cpu starts" in lines
+    assert "stft hop_length 256" in lines
+    assert "frames batch max |error| allowed SNR dB" in lines
+    assert "300 2 3.5e-06 2.0e-05 118.0" in lines
+
+
+def test_json_holds_the_same(run: Run, certified: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(certified, "--json") == 0
+    findings = json.loads(capsys.readouterr().out)
+    assert findings["threads"]["default"] >= 1
+    assert findings["providers"]["cpu"] == "starts"
+    assert findings["model"]["stft"]["n_fft"] == 512
+    assert findings["model"]["parity"][0]["max_abs_error"] == 1.5e-6
+    assert findings["errors"] == []
+
+
+def test_missing_certificate_is_said(
+    run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(unity_path) == 0
+    assert "no parity certificate" in capsys.readouterr().out
+
+
+def test_bad_model_is_reported_beside_the_rest(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "none.onnx") == 1
+    printed = capsys.readouterr().out
+    assert "numpy" in printed
+    assert "error: cannot read the model" in printed
+
+
+@pytest.mark.parametrize("wheels", [(), ("onnxruntime", "onnxruntime-gpu")])
+def test_wrong_wheels_are_reported_beside_the_rest(
+    run: Run,
+    unity_path: Path,
+    wheels: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    version = metadata.version
+
+    def pretend(name: str) -> str:
+        if name in wheels:
+            return "1.0"
+        if name.startswith("onnxruntime"):
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", pretend)
+    assert run(unity_path) == 1
+    printed = capsys.readouterr().out
+    assert "error: " in printed
+    assert "pip" in printed
+    assert ("not installed" in printed) == (not wheels)
