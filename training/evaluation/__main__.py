@@ -65,7 +65,7 @@ def _evaluate(own: list[System], data: Path, processes: int) -> Evaluation:
 
 
 def _table(evaluation: Evaluation) -> Table:
-    table = Table("", *(metric.title for metric in METRICS.values()))
+    table = Table("", *METRICS)
     noisy = evaluation.part("noisy")
     for title in evaluation.scores:
         table.add_row(title, *(evaluation.mean(title, key, noisy) for key in METRICS))

@@ -17,6 +17,8 @@ import soundfile
 import soxr
 from scipy.signal import butter, sosfiltfilt
 
+from training.fetch import fetch_debian
+
 Wave = npt.NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
@@ -105,27 +107,22 @@ def fetch(data: Path) -> None:
     """Download and unpack what is missing of PACKAGES into `data`, without root.
 
     Args:
-        data: Folder for `debs/` (archives) and `raw/PACKAGE/` (unpacked).
+        data: Folder for `downloads/` (archives) and `raw/PACKAGE/` (unpacked).
 
     Raises:
         RuntimeError: apt-get or dpkg is missing or failed; names the package.
     """
-    (data / "debs").mkdir(parents=True, exist_ok=True)
+    downloads, raw = data / "downloads", data / "raw"
+    for folder in (downloads, raw):
+        folder.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
-        target = data / "raw" / package
-        if target.is_dir():
-            continue
         try:
-            if not list((data / "debs").glob(f"{package}_*.deb")):
-                _run(["apt-get", "download", package], data / "debs")
-            archive = max((data / "debs").glob(f"{package}_*.deb"))
-            unpacked = target.with_suffix(".part")
-            unpacked.mkdir(parents=True, exist_ok=True)
-            _run(["dpkg", "-x", str(archive.resolve()), str(unpacked.resolve())], data)
-            unpacked.rename(target)
+            fetch_debian(package, downloads, raw)
         except (OSError, subprocess.CalledProcessError) as error:
-            detail = getattr(error, "stderr", None) or error
-            raise RuntimeError(f"cannot fetch the Debian package {package}: {detail}") from error
+            raise RuntimeError(
+                f"cannot fetch the Debian package {package} ({error}); "
+                "apt-get and dpkg are needed, and `apt-get update` once before"
+            ) from error
 
 
 def load_material(data: Path) -> Material:
@@ -153,7 +150,7 @@ def read_clip(path: Path) -> Wave:
     if path.suffix == ".g722":
         with av.open(str(path), format="g722") as container:
             blocks = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
-        return np.concatenate(blocks).astype(np.float32) / np.float32(32768)
+        return np.concatenate([*blocks, []]).astype(np.float32) / np.float32(32768)
     return _to_mono(*soundfile.read(path, dtype="float32", always_2d=True))
 
 
@@ -192,7 +189,3 @@ def _opensfx(path: Path) -> dict[str, list[Wave]]:
 def _to_mono(samples: Wave, sample_rate: int) -> Wave:
     mono = samples.mean(axis=1)
     return np.asarray(soxr.resample(mono, sample_rate, SAMPLE_RATE), dtype=np.float32)
-
-
-def _run(command: list[str], folder: Path) -> None:
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)

@@ -17,6 +17,7 @@ SNRS_DB = (-5, 0, 5, 10, 15, 20)
 BABBLE_VOICES = 4
 ROOM_EVERY = 3  # a third of the mixtures lies in a room, evenly over noise kinds and SNRs
 EARLY = SAMPLE_RATE // 20  # 50 ms: reflections that belong to the target
+LEVELS_DBFS = (-32, -16)  # what recordings commonly have; PEAKS_DBFS go to the extremes
 PEAKS_DBFS = (-45, -24, -3)
 LEVEL_SNR_DB = 5  # the mixtures that are repeated at those levels
 LEVEL_KINDS = 6
@@ -190,9 +191,9 @@ def _convolve(samples: Wave, response: Wave) -> Wave:
 
 
 def _gain(samples: Wave, rng: np.random.Generator) -> float:
-    """To a random level of -40 to -18 dBFS (RMS), or less where the peak would clip."""
+    """To a random level of LEVELS_DBFS (RMS), or less where the peak would clip."""
     return float(
-        min(10 ** (rng.uniform(-40, -18) / 20) / _rms(samples), 0.99 / np.abs(samples).max())
+        min(10 ** (rng.uniform(*LEVELS_DBFS) / 20) / _rms(samples), 0.99 / np.abs(samples).max())
     )
 
 

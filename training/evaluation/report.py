@@ -7,11 +7,12 @@ import platform
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import fill
 
 from training.evaluation import metrics
 from training.evaluation.figure import draw
 from training.evaluation.material import SAMPLE_RATE, VOICES
-from training.evaluation.mixtures import PEAKS_DBFS, Mixture, digest_of
+from training.evaluation.mixtures import LEVELS_DBFS, PEAKS_DBFS, Mixture, digest_of
 from training.evaluation.tables import (
     Evaluation,
     clean_table,
@@ -69,14 +70,22 @@ def _introduction(evaluation: Evaluation) -> str:
     kinds = ", ".join(dict.fromkeys(mixture.noise for mixture in noisy))
     rooms = sum(mixture.reverberant for mixture in noisy)
     voices = [[voice.name, voice.language, voice.package, voice.note] for voice in VOICES]
+    snrs_db = ", ".join(f"{snr_db:g}" for snr_db in evaluation.snrs_db)
+    what = fill(
+        f"Set `{digest_of(evaluation.mixtures)}`: {len(noisy)} mixtures of "
+        f"{noisy[0].noisy.size / SAMPLE_RATE:g} s at {snrs_db} dB and at levels of "
+        f"{LEVELS_DBFS[0]} to {LEVELS_DBFS[1]} dBFS (RMS). {rooms} of them lie in a simulated "
+        "room; their target is the speech with the first 50 ms of the room's response. "
+        f"Noise: {kinds}. Training hears none of the noise, and of the voices only the one that "
+        "is marked.",
+        width=100,
+    )
     return f"""# Quality
 
 Written by `make evaluate`: every number comes from that run, or from its cache of the same
-mixtures. Set `{digest_of(evaluation.mixtures)}`: {len(noisy)} mixtures of
-{noisy[0].noisy.size / SAMPLE_RATE:g} s at {", ".join(f"{snr_db:g}" for snr_db in evaluation.snrs_db)} dB and at
-levels of -40 to -18 dBFS. {rooms} of them lie in a simulated room; their target is the speech with
-the first 50 ms of the room's response. Noise: {kinds}. Training hears none of the noise, and
-of the voices only the one that is marked.
+mixtures.
+
+{what}
 
 {table(["voice", "language", "Debian package", "note"], voices)}"""
 
@@ -85,8 +94,8 @@ def _scores(evaluation: Evaluation) -> str:
     missing = [f"Not scored, as it did not start here: {line}\n" for line in evaluation.missing]
     return f"""## Scores
 
-Means over {len(evaluation.part("noisy"))} mixtures, and in brackets the 95 % bootstrap interval
-over files.
+Means over {len(evaluation.part("noisy"))} mixtures, in brackets the 95 % bootstrap interval over
+files.
 
 {score_table(evaluation, ("pesq", "stoi", "si_sdr_db"))}
 {score_table(evaluation, ("sig", "bak", "ovrl", "p808"))}
@@ -129,8 +138,10 @@ def _limits() -> str:
  - Some recordings carry a hiss of their own, 30 to 40 dB below the speech. It is part of the
    target, so that taking it away costs SI-SDR and PESQ-WB.
  - The peers were trained on far more, and on other, speech and noise. DeepFilterNet3 and
-   RNNoise work at 48 kHz and are given a resampled signal. WebRTC and SpeexDSP work on 16-bit
-   samples; the high-pass filter of WebRTC turns the phase, which SI-SDR punishes and ears do not.
+   RNNoise work at 48 kHz and are given a resampled signal, WebRTC and SpeexDSP 16-bit samples.
+   The high-pass filters of WebRTC and RNNoise turn the phase, which SI-SDR punishes and ears
+   do not. Every system gets the level as it comes: some need seconds to settle on a low one
+   (see the table of levels), and ten seconds are all they have.
  - PESQ, STOI and DNSMOS estimate what listeners would say; nobody listened.
 """
 
