@@ -218,7 +218,7 @@ def _enhance_one(job: Job, enhancer: Enhancer, options: Options, sources: list[P
         provider=enhancer.provider,
         sample_rate=audio_format.sample_rate,
         channels=audio_format.channels,
-        duration_s=duration_s,
+        duration_s=round(duration_s, 4),
         clipped=clipped,
     )
 

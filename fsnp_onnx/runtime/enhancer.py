@@ -50,7 +50,9 @@ class Enhancer:
             ProviderError: The provider does not start.
             InstallError: No ONNX Runtime is installed, or two are.
         """
-        self._model = MaskModel(model or DEFAULT_MODEL, provider, device_id, threads)
+        self._model = MaskModel(
+            DEFAULT_MODEL if model is None else model, provider, device_id, threads
+        )
 
     @property
     def spec(self) -> ModelSpec:

@@ -12,6 +12,7 @@ import io
 import os
 import warnings
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,15 @@ Provider = Literal["auto", "cpu", "cuda"]
 WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY, _FATAL_ONLY, _WARNINGS = 3, 4, 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A session, the process it belongs to, and the options of its runs."""
+
+    pid: int
+    session: Any
+    run_options: Any
 
 
 class MaskModel:
@@ -78,9 +88,8 @@ class MaskModel:
         self._arguments = (self._model, provider, device_id, threads)
         self.name = "model bytes" if isinstance(model, bytes) else os.fspath(model)
         self.threads = threads or available_cpus()[0]
-        session = self._open(load_onnxruntime())
-        self.spec = _read_spec(session, self.name)
-        self._opened = (os.getpid(), session)
+        self._opened = self._open()
+        self.spec = _read_spec(self._opened.session, self.name)
 
     def __reduce__(self) -> tuple[type[MaskModel], tuple[Any, ...]]:
         return MaskModel, self._arguments
@@ -88,7 +97,7 @@ class MaskModel:
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
         """Where the session really runs."""
-        return "cuda" if self._session().get_providers()[0] == _CUDA else "cpu"
+        return "cuda" if _runs_on_cuda(self._current().session) else "cpu"
 
     def run(
         self, noisy_real: NDArray[np.float32], noisy_imag: NDArray[np.float32]
@@ -107,9 +116,9 @@ class MaskModel:
         """
         parts = (np.ascontiguousarray(part) for part in (noisy_real, noisy_imag))
         feeds = dict(zip(INPUT_NAMES, parts, strict=True))
-        session = self._session()
+        current = self._current()
         try:
-            (mask,) = session.run([OUTPUT_NAME], feeds)
+            (mask,) = current.session.run([OUTPUT_NAME], feeds, current.run_options)
         except Exception as error:
             raise ProviderError(
                 f"{self.name} failed on a spectrum of shape {noisy_real.shape} "
@@ -118,14 +127,23 @@ class MaskModel:
         result: NDArray[np.float32] = mask
         return result
 
-    def _session(self) -> Any:
-        pid, session = self._opened
-        if pid != os.getpid():  # two threads may both do this: either session is good
-            session = self._open(load_onnxruntime())
-            self._opened = (os.getpid(), session)
-        return session
+    def _current(self) -> _Opened:
+        if self._opened.pid != os.getpid():  # two threads may both do this: either one is good
+            self._opened = self._open()
+        return self._opened
 
-    def _open(self, ort: ModuleType) -> Any:
+    def _open(self) -> _Opened:
+        ort = load_onnxruntime()
+        _, _, device_id, _ = self._arguments
+        session = self._open_session(ort)
+        run_options = ort.RunOptions()
+        # By itself an arena only grows. Without arenas the page faults of allocation cost a third
+        # of the speed, and the heap of the C library keeps more than an arena does.
+        arenas = f"cpu:0;gpu:{device_id}" if _runs_on_cuda(session) else "cpu:0"
+        run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arenas)
+        return _Opened(os.getpid(), session, run_options)
+
+    def _open_session(self, ort: ModuleType) -> Any:
         _, provider, device_id, _ = self._arguments
         if provider == "cpu":
             return self._create(ort, [_CPU])
@@ -150,14 +168,12 @@ class MaskModel:
             with redirect_stdout(said):  # it prints what is missing, and stdout may carry audio
                 getattr(ort, "preload_dlls", lambda: None)()
             session = self._create(ort, [(_CUDA, options), _CPU])
-            reason = (said.getvalue().splitlines() or ["its libraries or the device are missing"])[
-                0
-            ]
+            reason = said.getvalue().partition("\n")[0] or "its libraries or the device are missing"
         except ModelFileError as error:
             session, reason = self._create(ort, [_CPU]), str(error)
         finally:
             ort.set_default_logger_severity(_WARNINGS)
-        if session.get_providers()[0] == _CUDA:
+        if _runs_on_cuda(session):
             return session
         if required:
             raise ProviderError(
@@ -172,7 +188,6 @@ class MaskModel:
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = self.threads  # implicit affinity breaks in containers
         options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # it never shrinks over varying lengths
         model = self._model if isinstance(self._model, bytes) else os.fspath(self._model)
         try:
             return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
@@ -262,6 +277,10 @@ def _fits(node: Any, expected: list[int | str]) -> bool:
         return False
     pairs = zip(node.shape, expected, strict=True)
     return all(not isinstance(have, int) or have == want for have, want in pairs)
+
+
+def _runs_on_cuda(session: Any) -> bool:
+    return bool(session.get_providers()[0] == _CUDA)
 
 
 def _first_line(error: BaseException) -> str:

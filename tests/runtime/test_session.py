@@ -138,13 +138,13 @@ def test_relative_path_survives_a_change_of_folder(
 
 def test_forked_child_opens_a_session_of_its_own(unity_path: Path) -> None:
     model = MaskModel(unity_path, "cpu")
-    parent_session = model._session()
+    parent_session = model._current().session
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the point here
         with multiprocessing.get_context("fork").Pool(1) as pool:
             shape = pool.apply_async(_run_in_child, (model,)).get(timeout=30)
     assert shape == (1, 2, 257, 8)
-    assert model._session() is parent_session
+    assert model._current().session is parent_session
 
 
 def _run_in_child(model: MaskModel) -> tuple[int, ...]:
@@ -155,9 +155,9 @@ def test_inherited_session_is_not_used_after_a_fork(
     unity_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = MaskModel(unity_path, "cpu")
-    parent_session = model._session()
+    parent_session = model._current().session
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    assert model._session() is not parent_session
+    assert model._current().session is not parent_session
 
 
 def test_missing_model_is_reported(tmp_path: Path) -> None:
@@ -224,10 +224,9 @@ def test_default_threads_are_given_to_the_session(
 ) -> None:
     monkeypatch.setattr(session, "available_cpus", lambda: (3, "test"))
     model = MaskModel(unity_path)
-    options = model._session().get_session_options()
+    options = model._current().session.get_session_options()
     assert model.threads == options.intra_op_num_threads == 3
     assert options.inter_op_num_threads == 1
-    assert not options.enable_cpu_mem_arena
 
 
 @pytest.mark.parametrize("threads", [0, -1])
