@@ -36,7 +36,9 @@ def new_app() -> typer.Typer:
 
 def say(message: str) -> None:
     """Print a line for people."""
-    typer.echo(message, err=True)
+    if sys.stderr:  # None where it was closed
+        sys.stderr.write(f"{message}\n")  # not typer.echo, which writes past a progress bar
+        sys.stderr.flush()
 
 
 def one_line(error: BaseException) -> str:
@@ -74,7 +76,6 @@ def run(app: typer.Typer) -> NoReturn:
         code = 1
     if code in (_INTERRUPTED, _TERMINATED):
         say("interrupted")
-        sys.stderr.flush()
         os._exit(int(code))  # a run of the model may still be on its way and cannot be joined
     sys.exit(code)
 

@@ -153,7 +153,8 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     options = Options(attenuation_limit, plot, force)
     sources = [job.source for job in jobs if job.source]
     n_failed = 0
-    with _progress(len(jobs), shown=sys.stderr.isatty() and not as_json) as announce:
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    with _progress(len(jobs), shown=on_terminal and not as_json) as announce:
         for job in jobs:
             announce(job.source_name)
             try:

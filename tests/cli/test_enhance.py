@@ -300,6 +300,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(
     assert run("x.wav") == 0
     printed = capsys.readouterr()
     assert "0%" in printed.err
+    assert "\x1b[2Kx.wav -> x.enhanced.wav (" in printed.err  # not behind the bar
     assert "real-time factor" in printed.err
     assert printed.out == ""
 
@@ -415,3 +416,29 @@ def test_slow_packages_are_imported_only_when_needed(unity_path: Path, tmp_path:
     line = [sys.executable, "-c", code, "-m", str(unity_path), "x.wav"]
     ended = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
+
+
+def test_closed_standard_error_is_no_obstacle(unity_path: Path, tmp_path: Path) -> None:
+    sf.write(tmp_path / "x.wav", noise(3000), 16000)
+    line = ["sh", "-c", 'exec "$0" "$@" 2>&-', *shell(unity_path, "x.wav", "--json")]
+    ended = subprocess.run(line, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+    assert json.loads(ended.stdout)["output"] == "x.enhanced.wav"
+
+
+def test_killed_run_leaves_no_partial_file(unity_path: Path, tmp_path: Path) -> None:
+    sf.write(tmp_path / "x.wav", noise(16000), 16000)
+    code = (
+        "import time; from fsnp_onnx.cli import enhance; import soundfile;"
+        "write = soundfile.SoundFile.write;"
+        "soundfile.SoundFile.write = lambda self, x: ("
+        "  write(self, x), len(x) > 1 and (print('begun', flush=True), time.sleep(60)));"
+        "enhance.main()"
+    )
+    line = [sys.executable, "-c", code, "-m", str(unity_path), "x.wav"]
+    with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        assert len(list(tmp_path.iterdir())) == 2
+        process.terminate()
+        assert process.wait(10) == 143
+    assert [p.name for p in tmp_path.iterdir()] == ["x.wav"]
