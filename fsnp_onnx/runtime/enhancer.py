@@ -105,14 +105,15 @@ class Enhancer:
         spec = self.spec.stft
         noisy = _resample(np.asarray(samples, np.float32), sample_rate, spec.sample_rate_hz)
         shortest = (self.spec.min_frames - 1) * spec.hop_length
-        noisy = np.pad(noisy, (0, max(0, shortest - noisy.size)))
+        if noisy.size < shortest:
+            noisy = np.pad(noisy, (0, shortest - noisy.size))
         enhanced = self._enhance_at_model_rate(noisy, limit_db)
         enhanced = _resample(enhanced, spec.sample_rate_hz, sample_rate)[: samples.size]
         if not np.isfinite(enhanced).all():
             raise AudioError(
                 f"samples up to {np.abs(samples).max():.3g} overflow float32; scale them to +-1"
             )
-        return np.pad(enhanced, (0, samples.size - enhanced.size))
+        return enhanced
 
     def _enhance_at_model_rate(
         self, noisy: NDArray[np.float32], limit_db: float | None

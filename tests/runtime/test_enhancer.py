@@ -67,7 +67,7 @@ def test_unity_mask_returns_the_input(unity: Enhancer, n_samples: int) -> None:
     n_samples=st.integers(1, 6000),
     channels=st.sampled_from([None, 1, 2, 3]),
     dtype=st.sampled_from([np.float32, np.float64]),
-    rate=st.sampled_from([16000, 8000, 11025, 22050, 44100, 48000, 96000, 12345.6]),
+    rate=st.sampled_from([16000, 8000, 22050, 44100, 48000]) | st.floats(2000, 200_000),
 )
 def test_shape_and_type_are_kept(
     unity: Enhancer, n_samples: int, channels: int | None, dtype: Any, rate: float
