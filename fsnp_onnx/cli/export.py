@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
     from fsnp_onnx.export.pipeline import Report
 
 app = new_app()
+
+
+class MulcaChoice(StrEnum):
+    """The forms of MulCA, as typer wants the choices of a repeated option."""
+
+    original = "original"
+    equivalent = "equivalent"
+    simplified = "simplified"
+
 
 _TOOL_CHAIN = ("torch", "onnx", "onnxsim", "onnxscript")
 
@@ -49,7 +59,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     mulca: Annotated[
-        list[Literal["original", "equivalent", "simplified"]] | None,
+        list[MulcaChoice] | None,
         typer.Option(
             help="Form of the channel attention MulCA; may be repeated. Default: original and "
             "simplified, or the form the network was trained in."
@@ -96,7 +106,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
         checkpoint,
         output,
         config=config,
-        mulca=mulca,
+        mulca=[form.value for form in mulca or ()],
         options=Options(block_frames, opset, simplify=not no_simplify),
         force=force,
         on_step=lambda step: say(f"[{time.perf_counter() - start:6.1f} s] {step}"),

@@ -163,10 +163,11 @@ def _mean_of_convolution(x: Tensor, total: Tensor, weight: Tensor, bias: Tensor)
     """
     kernel_size = weight.shape[-1]
     n_outputs = x.shape[-1] - kernel_size + 1
-    head = x[..., : kernel_size - 1].double()
-    tail = x[..., n_outputs:].double()
-    mean = torch.zeros_like(total)
-    for k in range(kernel_size):
-        met = total - head[..., :k].sum(-1) - tail[..., k:].sum(-1)
-        mean = mean + weight[:, 0, k].double() * met
-    return (mean / n_outputs + bias.double()).to(x.dtype)
+    sums = total[..., None]  # per tap, [B, C, K]
+    if kernel_size > 1:
+        edges = torch.cat([x[..., : kernel_size - 1], x[..., n_outputs:]], dim=-1).double()
+        frames_by_taps = torch.ones(kernel_size - 1, kernel_size, dtype=torch.float64)
+        missed = torch.cat([frames_by_taps.triu(1), frames_by_taps.tril()])
+        sums = sums - edges @ missed
+    mean = (sums * weight[:, 0].double()).sum(-1) / n_outputs + bias.double()
+    return mean.to(x.dtype)

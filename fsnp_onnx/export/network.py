@@ -289,7 +289,7 @@ def with_mulca(network: FullSubNetPlus, form: att.MulcaForm | None) -> FullSubNe
         else:
             attention = build_attention(converted.config)
             attention.load_state_dict(trained.state_dict())
-        setattr(converted, branch, attention)
+        setattr(converted, branch, attention.to(trained.fc1.weight.dtype))
     return converted.eval()
 
 

@@ -1,0 +1,145 @@
+"""The exported file, run by plain ONNX Runtime as a stranger would, is its network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from fsnp_onnx.export.assemble import assemble
+from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
+from fsnp_onnx.export.pipeline import Report
+from fsnp_onnx.export.trace import trace_full_band, trace_sub_band
+from fsnp_onnx.spec import METADATA_KEY, ModelSpec
+from tests.export.conftest import NAMES, open_session, run, utterances
+
+ExportGolden = Callable[[str], Report]
+
+# Operators of ONNX Runtime 1.31 that ran on CUDA when the golden networks were run there.
+ON_CUDA = {
+    "Add", "Cast", "Clip", "Concat", "ConstantOfShape", "Conv", "CumSum", "Div", "Expand", "GRU",
+    "Gather", "Gemm", "GlobalAveragePool", "Identity", "InstanceNormalization", "LSTM", "Loop",
+    "MatMul", "Max", "Min", "Mul", "PRelu", "Pad", "Pow", "ReduceMax", "ReduceMean", "ReduceSum",
+    "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tanh",
+    "Transpose", "Unsqueeze",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_golden_export_is_within_the_bound_at_every_length(
+    name: str, export_golden: ExportGolden
+) -> None:
+    for file in export_golden(name).exported:
+        session = open_session(file.path)
+        for utterance in utterances(name):
+            (mask,) = run(session, utterance.real[None], utterance.imag[None])
+            assert np.abs(mask - utterance.mask64).max() <= utterance.allowed
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_of_a_batch_are_single_runs(name: str, export_golden: ExportGolden) -> None:
+    last = utterances(name)[-1]
+    real = np.stack([last.real, 0.1 * last.imag, last.real[:, ::-1]])
+    imag = np.stack([last.imag, last.real, last.imag])
+    for file in export_golden(name).exported:
+        session = open_session(file.path)
+        batch = run(session, real, imag)
+        for row in range(len(real)):
+            (single,) = run(session, real[row : row + 1], imag[row : row + 1])
+            np.testing.assert_allclose(batch[row], single, rtol=0, atol=last.allowed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_says_what_it_is_and_nothing_of_the_machine(
+    name: str, export_golden: ExportGolden
+) -> None:
+    for file in export_golden(name).exported:
+        model = onnx.load(file.path)
+        onnx.checker.check_model(model, full_check=True)
+        assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
+        assert ModelSpec.from_metadata(model.metadata_props[0].value) == file.spec
+        assert str(Path.home()).encode() not in file.path.read_bytes()
+        assert b"site-packages" not in file.path.read_bytes()
+        assert [_dims(value) for value in model.graph.input] == [
+            ["batch", file.spec.stft.n_freqs, "frames"]
+        ] * 2
+        assert _dims(model.graph.output[0]) == ["batch", 2, file.spec.stft.n_freqs, "frames"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_operator_has_a_cuda_kernel(name: str, export_golden: ExportGolden) -> None:
+    for file in export_golden(name).exported:
+        assert _operators(onnx.load(file.path).graph) <= ON_CUDA
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_certificate_covers_three_lengths_and_two_batch_sizes(
+    name: str, export_golden: ExportGolden
+) -> None:
+    for file in export_golden(name).exported:
+        assert len({probe.n_frames for probe in file.spec.parity}) >= 3
+        assert len({probe.batch for probe in file.spec.parity}) >= 2
+        assert min(p.n_frames for p in file.spec.parity) == file.spec.min_frames
+        assert all(p.max_abs_error <= p.allowed for p in file.spec.parity)
+
+
+SMALL = {"n_freqs": 17, "sb_num_neighbors": 3, "tcn_hidden_size": 12, "sub_band_hidden_size": 8}
+CONFIGS = {
+    "one-layer GRU, ReLU6 and Tanh, no look-ahead": NetworkConfig(
+        **SMALL, sub_band_model="GRU", sub_band_layers=1, fb_activation="ReLU6",
+        sb_activation="Tanh", look_ahead=0, attention=None,
+    ),
+    "LSTM on cumulative layer norm, wide neighbourhoods, CBAM": NetworkConfig(
+        **SMALL, norm="cumulative_layer_norm", fb_num_neighbors=2, attention="CBAM", look_ahead=5,
+        fb_activation=None,
+    ),
+    "TCN on cumulative Laplace norm": NetworkConfig(
+        **SMALL, sub_band_model="TCN", sub_band_layers=8, norm="cumulative_laplace_norm",
+        attention="SE",
+    ),
+    "simplified MulCA on Gaussian norm": NetworkConfig(
+        **SMALL, mulca="simplified", norm="offline_gaussian_norm", sb_activation="ReLU"
+    ),
+    "three LSTM layers, complex branches normalised by the magnitude": NetworkConfig(
+        **SMALL, complex_norm="magnitude", sub_band_layers=3, kernel_sizes=(1, 4, 6)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+@pytest.mark.parametrize("block_frames", [16])
+@torch.no_grad()
+def test_other_networks_of_the_class_agree(
+    config: NetworkConfig, block_frames: int, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    network = FullSubNetPlus(config).eval()
+    stages = (trace_full_band(network, 18), trace_sub_band(network, block_frames, 18))
+    path = tmp_path / "small.onnx"
+    onnx.save(assemble(*stages, config, block_frames), path)
+    session = open_session(path)
+    rng = np.random.default_rng(0)
+    for n_frames, batch in ((config.min_frames, 2), (16 - config.look_ahead, 1), (50, 3)):
+        parts = rng.standard_normal((2, batch, config.n_freqs, n_frames)).astype(np.float32) + 0.2
+        real, imag = torch.from_numpy(parts)
+        exact = with_mulca(network, None).double()(real.double(), imag.double())
+        allowed = max(2e-5, 8 * (network(real, imag) - exact).abs().max().item())
+        assert np.abs(run(session, *parts) - exact.numpy()).max() <= allowed
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[str | int]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def _operators(graph: onnx.GraphProto) -> set[str]:
+    found = {node.op_type for node in graph.node}
+    for node in graph.node:
+        for attribute in node.attribute:
+            found |= _operators(attribute.g)
+    return found
+
+
