@@ -131,6 +131,8 @@ def _numpy_scalars() -> list[Any]:
 def _tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Find the state_dict, strip ``module.``, check the values and return them as float32."""
     state = next((content[k] for k in _WEIGHTS if isinstance(content.get(k), Mapping)), content)
+    if not state:
+        raise CheckpointError(f"{path} holds no tensors; expected 'model' or parameters by name")
     prefixed = all(str(name).startswith("module.") for name in state)
     tensors = {}
     for name, value in state.items():

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
 
+import torch
 from torch import Tensor
 
 from fsnp_onnx.errors import CheckpointError, ConfigError, MissingFileError
+from fsnp_onnx.export.attention import MulCA
 from fsnp_onnx.export.network import Activation, ComplexNorm, FullSubNetPlus, NetworkConfig
 from fsnp_onnx.export.norms import NORMS
 from fsnp_onnx.spec import StftSpec
@@ -122,35 +124,54 @@ def infer(tensors: Mapping[str, Tensor], document: Mapping[str, Any] | None) -> 
 
 
 def _read_tensors(tensors: Mapping[str, Tensor], findings: Findings) -> None:
-    def shape(name: str) -> tuple[int, ...]:
-        if name not in tensors:
-            raise CheckpointError(f"tensor {name!r} is missing: this is no FullSubNet+ checkpoint")
-        return tuple(tensors[name].shape)
-
-    sizes: dict[str, Any] = {"n_freqs": shape("fb_model.fc_output_layer.weight")[0]}
     block = "fb_model.sequence_model.0"
-    sizes["tcn_hidden_size"] = shape(f"{block}.conv1x1.weight")[0]
-    sizes["tcn_kernel_size"] = shape(f"{block}.depthwise_conv.weight")[-1]
-    sizes["tcn_blocks"] = _count(tensors, "fb_model.sequence_model.{}.conv1x1.weight")
-    sub_band = "sb_model.sequence_model"
-    if f"{sub_band}.0.conv1x1.weight" in tensors:
-        sizes["sub_band_model"] = "TCN"
-        sizes["sub_band_hidden_size"] = shape(f"{sub_band}.0.conv1x1.weight")[0]
-        sizes["sub_band_layers"] = _count(tensors, sub_band + ".{}.conv1x1.weight")
-    else:
-        gates, hidden = shape(f"{sub_band}.weight_hh_l0")
-        model = {4: "LSTM", 3: "GRU"}.get(gates // max(hidden, 1))
-        if model is None:
-            raise CheckpointError(
-                f"tensor '{sub_band}.weight_hh_l0' is [{gates}, {hidden}]; "
-                "expected [4 H, H] (LSTM) or [3 H, H] (GRU)"
-            )
-        sizes["sub_band_model"] = model
-        sizes["sub_band_hidden_size"] = hidden
-        sizes["sub_band_layers"] = _count(tensors, sub_band + ".weight_hh_l{}")
-    sizes |= _attention(tensors)
+    sizes: dict[str, Any] = {
+        "n_freqs": _shape(tensors, "fb_model.fc_output_layer.weight", 2)[0],
+        "tcn_hidden_size": _shape(tensors, f"{block}.conv1x1.weight", 3)[0],
+        "tcn_kernel_size": _shape(tensors, f"{block}.depthwise_conv.weight", 3)[-1],
+        "tcn_blocks": _count(tensors, "fb_model.sequence_model.{}.conv1x1.weight"),
+        **_sub_band(tensors),
+        **_attention(tensors),
+    }
+    if sizes["tcn_kernel_size"] % 2 == 0:
+        raise CheckpointError(
+            f"the TCN's depthwise kernels have {sizes['tcn_kernel_size']} taps; expected an odd number"
+        )
     for name, value in sizes.items():
         findings.add(name, value, "tensors")
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
+    if name not in tensors:
+        raise CheckpointError(f"tensor {name!r} is missing: this is no FullSubNet+ checkpoint")
+    shape = tuple(tensors[name].shape)
+    if len(shape) != rank or 0 in shape:
+        raise CheckpointError(
+            f"tensor {name!r} is mis-shaped: {list(shape)}; expected {rank} axes, none of them empty"
+        )
+    return shape
+
+
+def _sub_band(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    prefix = "sb_model.sequence_model"
+    if f"{prefix}.0.conv1x1.weight" in tensors:
+        return {
+            "sub_band_model": "TCN",
+            "sub_band_hidden_size": _shape(tensors, f"{prefix}.0.conv1x1.weight", 3)[0],
+            "sub_band_layers": _count(tensors, prefix + ".{}.conv1x1.weight"),
+        }
+    gates, hidden = _shape(tensors, f"{prefix}.weight_hh_l0", 2)
+    model = {4 * hidden: "LSTM", 3 * hidden: "GRU"}.get(gates)
+    if model is None:
+        raise CheckpointError(
+            f"tensor '{prefix}.weight_hh_l0' is mis-shaped: [{gates}, {hidden}]; "
+            "expected [4 H, H] (LSTM) or [3 H, H] (GRU)"
+        )
+    return {
+        "sub_band_model": model,
+        "sub_band_hidden_size": hidden,
+        "sub_band_layers": _count(tensors, prefix + ".weight_hh_l{}"),
+    }
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
@@ -161,29 +182,28 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    names = {k.removeprefix("channel_attention."): k for k in tensors}
-    names = {k: v for k, v in names.items() if k != v}
-    if not names:
+    prefix = "channel_attention."
+    if not any(name.startswith(prefix) for name in tensors):
         return {"attention": None}
-    if "conv.weight" in names:
-        return {"attention": "ECA", "kernel_sizes": (tensors[names["conv.weight"]].shape[-1],)}
-    hidden = {}
-    if "fc1.weight" in names:
-        hidden["attention_hidden_size"] = tensors[names["fc1.weight"]].shape[0]
-    if "weight_sum" in names:
+    if f"{prefix}conv.weight" in tensors:
+        return {
+            "attention": "ECA",
+            "kernel_sizes": (_shape(tensors, f"{prefix}conv.weight", 3)[-1],),
+        }
+    hidden = {"attention_hidden_size": _shape(tensors, f"{prefix}fc1.weight", 2)[0]}
+    if f"{prefix}weight_sum" in tensors:
         return {"attention": "TSSE", "mulca": "simplified", **hidden}
-    scales = ("smallConv1d.0.weight", "middleConv1d.0.weight", "largeConv1d.0.weight")
-    kernels = [tensors[names[scale]] for scale in scales if scale in names]
-    if not kernels:
+    scales = [f"{prefix}{scale}.0.weight" for scale in MulCA.scale_names()]
+    if not any(scale in tensors for scale in scales):
         return hidden  # SE and CBAM have the same tensors: the config or the default decides
-    if any(kernel.dim() == 3 and kernel.shape[1] != 1 for kernel in kernels):
+    kernels = [_shape(tensors, scale, 3) for scale in scales]
+    if any(channels != 1 for _, channels, _ in kernels):
         raise ConfigError(
-            f"MulCA's kernels span {kernels[0].shape[1]} channels, so it was built with subband_num "
+            f"MulCA's kernels span {kernels[0][1]} channels, so it was built with subband_num "
             "other than 1, which the published code cannot run either; only 1 is supported"
         )
-    sizes = tuple(kernel.shape[-1] for kernel in kernels)
-    kernel_sizes = {"kernel_sizes": sizes} if len(sizes) == len(scales) else {}
-    return {"attention": "TSSE", "mulca": "original", **kernel_sizes, **hidden}
+    sizes = tuple(size for _, _, size in kernels)
+    return {"attention": "TSSE", "mulca": "original", "kernel_sizes": sizes, **hidden}
 
 
 def _sections(
@@ -264,9 +284,7 @@ def _infer_neighbours(tensors: Mapping[str, Tensor], findings: Findings) -> None
     model = findings.values["sub_band_model"]
     name = "0.conv1x1.weight" if model == "TCN" else "weight_ih_l0"
     name = f"sb_model.sequence_model.{name}"
-    if name not in tensors:
-        raise CheckpointError(f"tensor {name!r} is missing: this is no FullSubNet+ checkpoint")
-    width = tensors[name].shape[1]
+    width = _shape(tensors, name, 3 if model == "TCN" else 2)[1]
     if "fb_num_neighbors" not in findings.values:
         given = findings.values.get("sb_num_neighbors")
         n_full_band = 0 if given is None else (width - 4 - 2 * given) // 6
@@ -334,7 +352,9 @@ def _read_stft(acoustics: Mapping[str, Any], n_freqs: int, findings: Findings) -
 
 def _check_tensors(tensors: Mapping[str, Tensor], network: NetworkConfig) -> None:
     """Compare names and shapes with those of the network."""
-    expected = {k: tuple(v.shape) for k, v in FullSubNetPlus(network).state_dict().items()}
+    with torch.device("meta"):  # shapes only
+        reference = FullSubNetPlus(network).state_dict()
+    expected = {name: tuple(value.shape) for name, value in reference.items()}
     complaints = [
         ("missing", [name for name in expected if name not in tensors]),
         ("unexpected", [name for name in tensors if name not in expected]),

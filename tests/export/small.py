@@ -1,0 +1,23 @@
+"""A FullSubNet+ small enough to be saved, broken and exported in a test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig
+
+CONFIG = NetworkConfig(n_freqs=17, sb_num_neighbors=15, tcn_hidden_size=8, sub_band_hidden_size=6)
+
+
+def state_dict(config: NetworkConfig = CONFIG) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    return FullSubNetPlus(config).state_dict()
+
+
+def save(path: Path, content: Any, **options: Any) -> Path:
+    torch.save(content, path, **options)
+    return path
