@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: .venv/runtime
 	@mkdir -p demo
-	$(BIN)/fsnp-enhance samples/printer_3db_noisy.flac -o demo/enhanced.flac --plot demo/spectrograms.png --force
+	$(BIN)/fsnp-enhance samples/hum_5db_noisy.flac -o demo/enhanced.flac --plot demo/spectrograms.png --force
 	@echo "listen to demo/enhanced.flac, look at demo/spectrograms.png"
 
 test: .venv/develop
@@ -33,5 +33,5 @@ clean:
 	@touch $@
 
 .venv/develop: pyproject.toml constraints-dev.txt | .venv/bin/python
-	$(PIP) -c constraints-dev.txt -e '.[cpu,export,plot,test,lint]'
+	$(PIP) -c constraints-dev.txt -e '.[cpu,export,plot,training,test,lint]'
 	@touch $@ .venv/runtime

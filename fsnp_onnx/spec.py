@@ -37,6 +37,19 @@ class StftSpec:
     win_length: int = 512
     hop_length: int = 256
 
+    def __post_init__(self) -> None:
+        """Check that the lengths are whole numbers that fit together."""
+        lengths: tuple[object, ...] = (
+            self.hop_length,
+            self.win_length,
+            self.n_fft,
+            self.sample_rate_hz,
+        )
+        if not all(isinstance(length, int) and length > 0 for length in lengths):
+            raise ValueError(f"{self}: expected whole numbers above 0")
+        if not self.hop_length <= self.win_length <= self.n_fft:
+            raise ValueError(f"{self}: expected hop_length <= win_length <= n_fft")
+
     @property
     def n_freqs(self) -> int:
         """Number of frequency bins, ``n_fft // 2 + 1``."""
@@ -150,7 +163,7 @@ class ModelSpec:
             values["mask"] = MaskSpec(**values["mask"])
             values["parity"] = tuple(Probe(**probe) for probe in values["parity"])
             return cls(**values)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(
-                f"metadata {METADATA_KEY!r} is incomplete ({error}); export the checkpoint again"
+                f"metadata {METADATA_KEY!r} is incomplete or damaged ({error}); export the checkpoint again"
             ) from error

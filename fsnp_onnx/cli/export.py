@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 app = new_app()
 
+_EXAMPLES = """\b
+Examples:
+  fsnp-export best_model.tar                      both forms of MulCA, beside it
+  fsnp-export best_model.tar --config train.toml  for what tensors do not tell
+  fsnp-export best_model.tar --mulca original -o enhance.onnx --report out.json
+"""
+
 
 class MulcaChoice(StrEnum):
     """The forms of MulCA, as typer wants the choices of a repeated option."""
@@ -34,7 +41,7 @@ class MulcaChoice(StrEnum):
 _TOOL_CHAIN = ("torch", "onnx", "onnxsim", "onnxscript")
 
 
-@app.command()
+@app.command(epilog=_EXAMPLES)
 def export(  # noqa: PLR0913 - one parameter for each option
     checkpoint: Annotated[
         Path, typer.Argument(help="Checkpoint file, or the folder of an unpacked one.")
@@ -84,13 +91,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = False,
 ) -> None:
-    r"""Export a FullSubNet+ checkpoint to ONNX and prove that the file equals the network.
-
-    \b
-    fsnp-export best_model.tar                      both forms of MulCA, beside the checkpoint
-    fsnp-export best_model.tar --config train.toml  options that tensors do not tell
-    fsnp-export best_model.tar --mulca original -o enhance.onnx --report enhance.json
-    """
+    """Export a FullSubNet+ checkpoint to ONNX and prove that the file equals the network."""
     load_onnxruntime()
     _require_tool_chain()
     from fsnp_onnx.export.pipeline import (  # noqa: PLC0415 - torch, slow and an extra

@@ -9,6 +9,7 @@ In the order a checkpoint passes through them::
     trace.py       each stage -> ONNX
     simplify.py    onnxsim
     assemble.py    both stages -> one graph with a Loop
+    compact.py     weights as float16 where that loses nothing
     parity.py      the final bytes against the float64 network, in the session that users run
     pipeline.py    export_checkpoint: all of it in order, files written last
 """

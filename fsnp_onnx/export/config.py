@@ -336,16 +336,14 @@ def _read_stft(acoustics: Mapping[str, Any], n_freqs: int, findings: Findings) -
         if key not in values:
             values[key] = value
             findings.sources[key] = "published default"
-    stft = StftSpec(**values)
+    try:
+        stft = StftSpec(**values)
+    except ValueError as error:
+        raise ConfigError(f"the config's [acoustics] do not fit together: {error}") from error
     if stft.n_freqs != n_freqs:
         raise ConfigError(
             f"the config says n_fft = {n_fft}, which gives {stft.n_freqs} bins; "
             f"the tensors have {n_freqs}"
-        )
-    if not 0 < stft.hop_length <= stft.win_length <= stft.n_fft:
-        raise ConfigError(
-            f"the config says hop_length = {stft.hop_length}, win_length = {stft.win_length}, "
-            f"n_fft = {stft.n_fft}; expected hop_length <= win_length <= n_fft"
         )
     return stft
 

@@ -89,7 +89,7 @@ class NetworkConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options as plain values for the metadata."""
-        return asdict(self)
+        return asdict(self) | {"kernel_sizes": list(self.kernel_sizes)}
 
 
 class TcnBlock(nn.Module):

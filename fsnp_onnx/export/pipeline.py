@@ -17,6 +17,7 @@ from fsnp_onnx.errors import ConfigError, OutputError
 from fsnp_onnx.export.assemble import assemble
 from fsnp_onnx.export.attention import MULCA_FORMS, MulcaForm
 from fsnp_onnx.export.checkpoint import Checkpoint, read_checkpoint
+from fsnp_onnx.export.compact import compact
 from fsnp_onnx.export.config import Inferred, infer, read_toml
 from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
 from fsnp_onnx.export.parity import certify, noisy_speech, probe_sizes, snr_db
@@ -204,8 +205,9 @@ def output_paths(
     """Return one path per form: NAME.FORM.onnx, or exactly ``output`` if there is one form."""
     if output is not None and len(forms) == 1:
         return [output]
-    stem = checkpoint.parent / name if output is None else output.with_suffix("")
-    return [stem.with_name(".".join(filter(None, (stem.name, f, "onnx")))) for f in forms]
+    stem = checkpoint.with_name(name) if output is None else output
+    name = stem.name.removesuffix(".onnx")
+    return [stem.with_name(".".join(filter(None, (name, form, "onnx")))) for form in forms]
 
 
 def check_output(path: Path, source: Path, *, force: bool) -> None:
@@ -233,7 +235,9 @@ def _build(network: FullSubNetPlus, sub_band: onnx.ModelProto, options: Options)
     full_band = trace_full_band(network, options.opset)
     if options.simplify:
         full_band = simplify(full_band)
-    return assemble(full_band, sub_band, network.config, options.block_frames)
+    model = assemble(full_band, sub_band, network.config, options.block_frames)
+    compact(model.graph)
+    return model
 
 
 def _prove(

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig
 
-CONFIG = NetworkConfig(n_freqs=17, sb_num_neighbors=15, tcn_hidden_size=8, sub_band_hidden_size=6)
+CONFIG = NetworkConfig(
+    n_freqs=17, sb_num_neighbors=15, tcn_hidden_size=8, tcn_blocks=3, sub_band_hidden_size=6
+)
 
 
 def state_dict(config: NetworkConfig = CONFIG) -> dict[str, Tensor]:

@@ -1,0 +1,77 @@
+"""fsnp-export from a shell: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.export.small import save, state_dict
+
+COMMAND = [sys.executable, "-c", "from fsnp_onnx.cli.export import main; main()"]
+
+
+def fsnp_export(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("export") / "net.tar", {"model": state_dict(), "epoch": 4})
+
+
+def test_an_export_says_what_it_inferred_and_proved(checkpoint: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "net.onnx", tmp_path / "net.json"
+    done = fsnp_export(checkpoint, "-o", output, "--mulca", "equivalent", "--report", report)
+    assert done.returncode == 0, done.stderr
+    assert "from tensors: n_freqs=17" in done.stdout
+    (defaults,) = [line for line in done.stdout.splitlines() if "from published default" in line]
+    assert "look_ahead=2" in defaults
+    assert "equivalent" in done.stdout
+    assert "proving parity" in done.stderr
+    assert "Warning" not in done.stderr
+    document = json.loads(report.read_text())
+    assert document["files"][0]["spec"]["parity"]
+    assert document["files"][0]["bytes"] == output.stat().st_size
+    assert document["sources"]["look_ahead"] == "published default"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["missing.tar"], 1, "error: cannot read checkpoint missing.tar"),
+        (["--opset", "11", "x.tar"], 2, "--opset"),
+        (["--mulca", "fast", "x.tar"], 2, "fast"),
+        ([], 2, "checkpoint"),
+    ],
+)
+def test_mistakes_are_one_line_and_an_exit_code(
+    arguments: list[str], code: int, message: str
+) -> None:
+    done = fsnp_export(*arguments)
+    assert done.returncode == code
+    assert message.lower() in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    if code == 1:
+        assert done.stderr.rstrip().splitlines()[-1].startswith("error: ")
+    assert done.stdout == ""
+
+
+def test_the_tool_chain_is_asked_for_by_its_extra(checkpoint: Path) -> None:
+    script = (
+        "import importlib.util as u; find = u.find_spec;"
+        "u.find_spec = lambda name, *a: None if name == 'onnxsim' else find(name, *a);"
+        "from fsnp_onnx.cli.export import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(checkpoint)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: fsnp-export needs onnxsim, not installed; run pip install 'fsnp-onnx[cpu,export]'"
+    ]
