@@ -12,14 +12,16 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 import typer
+from rich.console import Console
 from rich.progress import Progress, TextColumn
 from torch import Tensor
 
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig
+from fsnp_onnx import FsnpError
+from fsnp_onnx.export.network import FullSubNetPlus
 from training.bank import SAMPLE_RATE, Bank
 from training.loss import (
     HOP,
@@ -33,15 +35,13 @@ from training.loss import (
     stft,
 )
 from training.mix import Mixer
+from training.network import Form, fresh_network, toml_args, trained_network
 
-PEAK_LEARNING_RATE = 1.2e-3
 WARM_UP = 0.03  # share of the budget
-AVERAGING = 0.999  # decay of the moving average of the weights
+AVERAGING_SPAN = 0.08  # span of the moving average of the weights, share of the steps so far
 MAX_GRADIENT_NORM = 1.0
 VALIDATION_SEED = 2_024
 BANK = Path("training/data/bank")
-
-Form = Literal["original", "simplified"]
 
 
 @dataclass
@@ -89,54 +89,19 @@ def write(content: dict[str, Any], file: Path) -> None:
     part.replace(file)
 
 
-def small_config(mulca: Form) -> NetworkConfig:
-    """Sizes of the default model: 3.85 M parameters, made for a CPU."""
-    return NetworkConfig(
-        mulca=mulca,
-        complex_norm="magnitude",
-        tcn_hidden_size=256,
-        sub_band_hidden_size=128,
+def start(network: FullSubNetPlus, device: str) -> Run:
+    """A run that has not done a step, its networks on the device."""
+    network = network.to(device)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), weight_decay=1e-3, betas=(0.9, 0.98), fused=device.startswith("cuda")
     )
+    return Run(network, copy.deepcopy(network), optimizer)
 
 
-def fresh_network(mulca: Form, seed: int) -> FullSubNetPlus:
-    """A network with random weights; what both forms of MulCA share starts alike."""
-    torch.manual_seed(seed)
-    original = FullSubNetPlus(small_config("original"))
-    if mulca == "original":
-        return original
-    simplified = FullSubNetPlus(small_config(mulca))
-    names = simplified.state_dict().keys()
-    shared = {name: weight for name, weight in original.state_dict().items() if name in names}
-    simplified.load_state_dict(shared, strict=False)
-    return simplified
-
-
-def toml_args(config: NetworkConfig) -> dict[str, Any]:
-    """The [model.args] that describe `config` to the exporter, in the published words."""
-    args = {
-        "num_freqs": config.n_freqs,
-        "look_ahead": config.look_ahead,
-        "sequence_model": config.sub_band_model,
-        "fb_num_neighbors": config.fb_num_neighbors,
-        "sb_num_neighbors": config.sb_num_neighbors,
-        "fb_output_activate_function": config.fb_activation,
-        "sb_output_activate_function": False,
-        "channel_attention_model": config.attention,
-        "sb_model_hidden_size": config.sub_band_hidden_size,
-        "tcn_hidden_size": config.tcn_hidden_size,
-        "norm_type": config.norm,
-        "complex_norm": config.complex_norm,
-        "kersize": list(config.kernel_sizes),
-        "subband_num": 1,
-    }
-    return args | ({"mulca": "simplified"} if config.mulca == "simplified" else {})
-
-
-def learning_rate(spent: float) -> float:
-    """Linear warm-up, then cosine, over the share of the budget spent, [0, 1]."""
+def schedule(spent: float) -> float:
+    """Factor of the peak learning rate: linear warm-up, then cosine, over the share spent."""
     cosine = 0.5 * (1 + math.cos(math.pi * min(spent, 1.0)))
-    return PEAK_LEARNING_RATE * min(1.0, spent / WARM_UP + 0.01) * (cosine + 0.002)
+    return min(1.0, spent / WARM_UP + 0.01) * (cosine + 0.002)
 
 
 def train_step(run: Run, noisy: Tensor, target: Tensor, groups: int) -> tuple[float, float]:
@@ -154,7 +119,7 @@ def train_step(run: Run, noisy: Tensor, target: Tensor, groups: int) -> tuple[fl
     if not math.isfinite(norm):  # one broken mixture must not end a run
         return math.nan, math.nan
     run.optimizer.step()
-    share = 1 - min(AVERAGING, (1 + run.step) / (20 + run.step))
+    share = 1 / (1 + AVERAGING_SPAN * run.step)
     with torch.no_grad():
         averages: list[Tensor] = list(run.average.parameters())
         weights: list[Tensor] = list(run.network.parameters())
@@ -182,9 +147,10 @@ def validate(network: FullSubNetPlus, noisy: Tensor, target: Tensor) -> dict[str
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and in what portions a run trains."""
+    """How long, how fast and in what portions a run trains."""
 
     budget_s: float
+    peak_learning_rate: float
     batch_size: int
     groups: int
     folder: Path
@@ -204,7 +170,7 @@ def train(run: Run, mixer: Mixer, held_out: tuple[Tensor, Tensor], plan: Plan) -
     with Progress(*Progress.get_default_columns(), words) as progress:
         bar = progress.add_task("training", total=plan.budget_s, words="")
         while run.elapsed_s < plan.budget_s:
-            rate = learning_rate(run.elapsed_s / plan.budget_s)
+            rate = plan.peak_learning_rate * schedule(run.elapsed_s / plan.budget_s)
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
             noisy, target = mixer.batch(run.step, plan.batch_size)
@@ -239,31 +205,33 @@ def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     seed: Annotated[int, typer.Option(help="of the weights and of the data, whatever --mulca")] = 0,
     mulca: Annotated[Form, typer.Option(help="form of MulCA")] = "original",
+    init: Annotated[
+        Path | None, typer.Option(help="checkpoint whose weights to start from")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on from RUN_DIR/state.pt")] = False,  # noqa: FBT002
+    learning_rate: Annotated[float, typer.Option(help="the peak of the schedule")] = 1.2e-3,
     batch_size: Annotated[int, typer.Option(help="mixtures a step, a multiple of --groups")] = 8,
     groups: Annotated[int, typer.Option(help="each mixture trains 1/GROUPS of the bins")] = 4,
     seconds: Annotated[float, typer.Option(help="length of a mixture")] = 3.2,
 ) -> None:
     """Train one network; write state, checkpoint and log into RUN_DIR."""
-    place = torch.device(device)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = True
     torch.set_flush_denormal(True)
-    network = fresh_network(mulca, seed).to(place)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), weight_decay=1e-3, betas=(0.9, 0.98), fused=place.type == "cuda"
-    )
-    run = Run(network, copy.deepcopy(network).to(place), optimizer)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if resume:
-        run.load(run_dir / "state.pt", place)
-    bank = Bank(bank_dir, place)
     n_samples = round(seconds * SAMPLE_RATE)
-    held_out = Mixer(bank, VALIDATION_SEED, n_samples, "_held_out").batch(
-        0, min(2 * batch_size, 64)
-    )
-    plan = Plan(60 * minutes, batch_size, groups, run_dir, toml_args(network.config))
-    train(run, Mixer(bank, seed, n_samples), held_out, plan)
+    try:
+        bank = Bank(bank_dir, torch.device(device))
+        run = start(trained_network(init, mulca) if init else fresh_network(mulca, seed), device)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if resume:
+            run.load(run_dir / "state.pt", torch.device(device))
+    except (FsnpError, OSError) as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
+    held_out = Mixer(bank, VALIDATION_SEED, n_samples, "_held_out")
+    args = toml_args(run.network.config)
+    plan = Plan(60 * minutes, learning_rate, batch_size, groups, run_dir, args)
+    train(run, Mixer(bank, seed, n_samples), held_out.batch(0, min(2 * batch_size, 64)), plan)
 
 
 if __name__ == "__main__":

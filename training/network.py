@@ -1,0 +1,77 @@
+"""The network that is trained: its sizes, its first weights, and its description in a TOML."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from fsnp_onnx.export.checkpoint import read_checkpoint
+from fsnp_onnx.export.config import infer
+from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
+from fsnp_onnx.export.pipeline import choose_forms
+
+Form = Literal["original", "simplified"]
+
+
+def small_config(mulca: Form) -> NetworkConfig:
+    """Sizes of the default model: 3.85 M parameters, made for a CPU."""
+    return NetworkConfig(
+        mulca=mulca,
+        complex_norm="magnitude",
+        tcn_hidden_size=256,
+        sub_band_hidden_size=128,
+    )
+
+
+def fresh_network(mulca: Form, seed: int) -> FullSubNetPlus:
+    """A network with random weights; what both forms of MulCA share starts alike."""
+    torch.manual_seed(seed)
+    original = FullSubNetPlus(small_config("original"))
+    if mulca == "original":
+        return original
+    simplified = FullSubNetPlus(small_config(mulca))
+    names = simplified.state_dict().keys()
+    shared = {name: weight for name, weight in original.state_dict().items() if name in names}
+    simplified.load_state_dict(shared, strict=False)
+    return simplified
+
+
+def trained_network(checkpoint: Path, mulca: Form) -> FullSubNetPlus:
+    """The network of a checkpoint, of whatever size, turned into this form of MulCA.
+
+    Args:
+        checkpoint: File that this trainer, or another of FullSubNet+, wrote.
+        mulca: Form to train; original weights are converted to the simplified form.
+
+    Raises:
+        MissingFileError: There is no such file.
+        CheckpointError: It is no checkpoint of FullSubNet+.
+        ConfigError: It was trained in the simplified form, which cannot be turned back.
+    """
+    loaded = read_checkpoint(checkpoint)
+    config = infer(loaded.tensors, loaded.config).network
+    choose_forms(config, [mulca])
+    network = FullSubNetPlus(config)
+    network.load_state_dict(loaded.tensors)
+    return with_mulca(network, mulca).train()
+
+
+def toml_args(config: NetworkConfig) -> dict[str, Any]:
+    """The [model.args] that describe `config` to the exporter, in the published words."""
+    args = {
+        "num_freqs": config.n_freqs,
+        "look_ahead": config.look_ahead,
+        "sequence_model": config.sub_band_model,
+        "fb_num_neighbors": config.fb_num_neighbors,
+        "sb_num_neighbors": config.sb_num_neighbors,
+        "fb_output_activate_function": config.fb_activation,
+        "sb_output_activate_function": False,
+        "channel_attention_model": config.attention,
+        "sb_model_hidden_size": config.sub_band_hidden_size,
+        "tcn_hidden_size": config.tcn_hidden_size,
+        "norm_type": config.norm,
+        "complex_norm": config.complex_norm,
+        "kersize": list(config.kernel_sizes),
+        "subband_num": 1,
+    }
+    return args | ({"mulca": "simplified"} if config.mulca == "simplified" else {})
