@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 import torch
 
+from fsnp_onnx.errors import ConfigError
 from fsnp_onnx.export.checkpoint import read_checkpoint
 from fsnp_onnx.export.config import infer
 from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
-from fsnp_onnx.export.pipeline import choose_forms
 
 Form = Literal["original", "simplified"]
 
@@ -50,7 +50,11 @@ def trained_network(checkpoint: Path, mulca: Form) -> FullSubNetPlus:
     """
     loaded = read_checkpoint(checkpoint)
     config = infer(loaded.tensors, loaded.config).network
-    choose_forms(config, [mulca])
+    if (config.mulca, mulca) == ("simplified", "original"):
+        raise ConfigError(
+            f"{checkpoint} was trained in the simplified form and has no convolutions; "
+            "expected original weights, or --mulca simplified"
+        )
     network = FullSubNetPlus(config)
     network.load_state_dict(loaded.tensors)
     return with_mulca(network, mulca).train()

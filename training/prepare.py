@@ -134,6 +134,9 @@ def main(
         for name, part in split(source, files).items():
             waves = clips(name, track(part, description=name), shortest_s)
             index[name] = write_group(out, name, waves)
+    empty = [name for name, lengths in index.items() if not lengths]
+    if empty:
+        raise SystemExit(f"no usable clip for {', '.join(empty)}; let training.voices run longer")
     (out / "index.json").write_text(json.dumps(index), encoding="utf-8")
     for name, lengths in index.items():
         print(f"{name:24} {len(lengths):5} clips {sum(lengths) / SAMPLE_RATE / 60:6.1f} min")

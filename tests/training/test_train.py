@@ -1,6 +1,7 @@
 """The recipe in miniature: synthetic packages -> bank -> a few steps -> checkpoint -> ONNX."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +147,14 @@ def test_every_source_reaches_the_bank_and_what_is_kept_back_does_not(bank: Bank
 def test_a_missing_package_is_named(packages: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"no festvox_ru: nothing matches .*; run the fetch first"):
         prepare.main(packages / "voices", tmp_path)
+
+
+def test_a_source_without_validation_clips_is_named(packages: Path, tmp_path: Path) -> None:
+    shutil.copytree(packages, tmp_path / "raw")
+    (tmp_path / f"raw/voices/{VALIDATION_VOICES[0]}_00.flac").unlink()
+    with pytest.raises(SystemExit, match="no usable clip for kokoro_held_out; let"):
+        prepare.main(tmp_path / "raw", tmp_path / "bank")
+    assert not (tmp_path / "bank/index.json").exists()
 
 
 def test_batches_repeat_by_seed_and_step(bank: Bank) -> None:
