@@ -10,10 +10,16 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from fsnp_onnx.export.attention import MulcaForm
+from fsnp_onnx.export.checkpoint import read_checkpoint
+from fsnp_onnx.export.config import infer, read_toml
+from fsnp_onnx.export.network import FullSubNetPlus
 from fsnp_onnx.export.pipeline import Report, export_checkpoint
+
+torch.set_num_threads(1)  # small networks; OpenMP threads that wait for each other spin
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
@@ -41,6 +47,13 @@ def utterances(name: str) -> list[Utterance]:
         lengths = sorted({int(key.split("_")[1]) for key in arrays.files})
         keys = ("real", "imag", "mask32", "mask64")
         return [Utterance(*(arrays[f"{key}_{n}"] for key in keys)) for n in lengths]
+
+
+def golden_network(name: str) -> FullSubNetPlus:
+    tensors = read_checkpoint(GOLDEN / f"{name}.tar").tensors
+    network = FullSubNetPlus(infer(tensors, read_toml(GOLDEN / f"{name}.toml")).network)
+    network.load_state_dict(tensors)
+    return network.eval()
 
 
 def run(session: onnxruntime.InferenceSession, real: Array, imag: Array) -> Array:

@@ -90,7 +90,9 @@ def test_the_certificate_covers_three_lengths_and_two_batch_sizes(
         assert all(p.max_abs_error <= p.allowed for p in file.spec.parity)
 
 
-SMALL = NetworkConfig(n_freqs=17, sb_num_neighbors=3, tcn_hidden_size=12, sub_band_hidden_size=8)
+SMALL = NetworkConfig(
+    n_freqs=17, sb_num_neighbors=3, tcn_hidden_size=12, tcn_blocks=2, sub_band_hidden_size=8
+)
 CONFIGS = {
     "one-layer GRU, ReLU6 and Tanh, no look-ahead": replace(
         SMALL, sub_band_model="GRU", sub_band_layers=1, fb_activation="ReLU6",

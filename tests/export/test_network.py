@@ -6,23 +6,14 @@ import pytest
 import torch
 
 from fsnp_onnx.export.attention import MulcaForm
-from fsnp_onnx.export.checkpoint import read_checkpoint
-from fsnp_onnx.export.config import infer, read_toml
 from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
-from tests.export.conftest import GOLDEN, NAMES, WITH_MULCA, utterances
-
-
-def golden_network(name: str) -> FullSubNetPlus:
-    tensors = read_checkpoint(GOLDEN / f"{name}.tar").tensors
-    network = FullSubNetPlus(infer(tensors, read_toml(GOLDEN / f"{name}.toml")).network)
-    network.load_state_dict(tensors)
-    return network.double().eval()
+from tests.export.conftest import NAMES, WITH_MULCA, golden_network, utterances
 
 
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_the_network_equals_the_published_code_in_float64(name: str) -> None:
-    network = golden_network(name)
+    network = golden_network(name).double()
     for utterance in utterances(name):
         real, imag = (torch.from_numpy(a).double()[None] for a in (utterance.real, utterance.imag))
         (mask,) = network(real, imag).numpy()
@@ -32,7 +23,7 @@ def test_the_network_equals_the_published_code_in_float64(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_a_batch_gives_row_by_row_what_single_utterances_give(name: str) -> None:
-    network = golden_network(name)
+    network = golden_network(name).double()
     last = utterances(name)[-1]
     real, imag = (torch.from_numpy(a).double() for a in (last.real, last.imag))
     rows = [(real, imag), (0.1 * imag, real), (real.flip(-1), imag)]
@@ -44,7 +35,7 @@ def test_a_batch_gives_row_by_row_what_single_utterances_give(name: str) -> None
 @pytest.mark.parametrize("name", WITH_MULCA)
 @torch.no_grad()
 def test_the_equivalent_form_is_the_same_network(name: str) -> None:
-    network = golden_network(name)
+    network = golden_network(name).double()
     equivalent = with_mulca(network, "equivalent")
     for utterance in utterances(name):
         parts = [torch.from_numpy(a).double()[None] for a in (utterance.real, utterance.imag)]
