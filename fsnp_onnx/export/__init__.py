@@ -3,7 +3,7 @@
 In the order a checkpoint passes through them::
 
     checkpoint.py  file or folder -> tensors, safely
-    config.py      tensors, training TOML, defaults -> NetworkConfig and StftSpec
+    config.py      training TOML, defaults and sizes.py (tensors) -> NetworkConfig and StftSpec
     network.py     FullSubNet+ in torch, with norms.py and attention.py (MulCA in three forms)
     stages.py      the network cut in a full-band stage and a sub-band stage
     trace.py       each stage -> ONNX

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
 
-import torch
 from torch import Tensor
 
-from fsnp_onnx.errors import CheckpointError, ConfigError, MissingFileError
-from fsnp_onnx.export.attention import MulCA
-from fsnp_onnx.export.network import Activation, ComplexNorm, FullSubNetPlus, NetworkConfig
+from fsnp_onnx.errors import ConfigError, MissingFileError
+from fsnp_onnx.export.network import Activation, ComplexNorm, NetworkConfig
 from fsnp_onnx.export.norms import NORMS
+from fsnp_onnx.export.sizes import check_tensors, read_sizes, sub_band_width
 from fsnp_onnx.spec import StftSpec
 
 _UNREAD: Final = {  # published options that do not change inference, or are checked on their own
@@ -108,7 +107,8 @@ def infer(tensors: Mapping[str, Tensor], document: Mapping[str, Any] | None) -> 
         CheckpointError: Tensors are missing, unexpected or mis-shaped.
     """
     findings = Findings()
-    _read_tensors(tensors, findings)
+    for name, value in read_sizes(tensors).items():
+        findings.add(name, value, "tensors")
     arguments, acoustics = _sections(document)
     _read_arguments(arguments, findings)
     _infer_neighbours(tensors, findings)
@@ -119,91 +119,8 @@ def infer(tensors: Mapping[str, Tensor], document: Mapping[str, Any] | None) -> 
     network = NetworkConfig(**findings.values)
     _check_reflection(network)
     stft = _read_stft(acoustics, network.n_freqs, findings)
-    _check_tensors(tensors, network)
+    check_tensors(tensors, network)
     return Inferred(network, stft, findings.sources)
-
-
-def _read_tensors(tensors: Mapping[str, Tensor], findings: Findings) -> None:
-    block = "fb_model.sequence_model.0"
-    sizes: dict[str, Any] = {
-        "n_freqs": _shape(tensors, "fb_model.fc_output_layer.weight", 2)[0],
-        "tcn_hidden_size": _shape(tensors, f"{block}.conv1x1.weight", 3)[0],
-        "tcn_kernel_size": _shape(tensors, f"{block}.depthwise_conv.weight", 3)[-1],
-        "tcn_blocks": _count(tensors, "fb_model.sequence_model.{}.conv1x1.weight"),
-        **_sub_band(tensors),
-        **_attention(tensors),
-    }
-    if sizes["tcn_kernel_size"] % 2 == 0:
-        raise CheckpointError(
-            f"the TCN's depthwise kernels have {sizes['tcn_kernel_size']} taps; expected an odd number"
-        )
-    for name, value in sizes.items():
-        findings.add(name, value, "tensors")
-
-
-def _shape(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
-    if name not in tensors:
-        raise CheckpointError(f"tensor {name!r} is missing: this is no FullSubNet+ checkpoint")
-    shape = tuple(tensors[name].shape)
-    if len(shape) != rank or 0 in shape:
-        raise CheckpointError(
-            f"tensor {name!r} is mis-shaped: {list(shape)}; expected {rank} axes, none of them empty"
-        )
-    return shape
-
-
-def _sub_band(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    prefix = "sb_model.sequence_model"
-    if f"{prefix}.0.conv1x1.weight" in tensors:
-        return {
-            "sub_band_model": "TCN",
-            "sub_band_hidden_size": _shape(tensors, f"{prefix}.0.conv1x1.weight", 3)[0],
-            "sub_band_layers": _count(tensors, prefix + ".{}.conv1x1.weight"),
-        }
-    gates, hidden = _shape(tensors, f"{prefix}.weight_hh_l0", 2)
-    model = {4 * hidden: "LSTM", 3 * hidden: "GRU"}.get(gates)
-    if model is None:
-        raise CheckpointError(
-            f"tensor '{prefix}.weight_hh_l0' is mis-shaped: [{gates}, {hidden}]; "
-            "expected [4 H, H] (LSTM) or [3 H, H] (GRU)"
-        )
-    return {
-        "sub_band_model": model,
-        "sub_band_hidden_size": hidden,
-        "sub_band_layers": _count(tensors, prefix + ".weight_hh_l{}"),
-    }
-
-
-def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    number = 0
-    while pattern.format(number) in tensors:
-        number += 1
-    return number
-
-
-def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    prefix = "channel_attention."
-    if not any(name.startswith(prefix) for name in tensors):
-        return {"attention": None}
-    if f"{prefix}conv.weight" in tensors:
-        return {
-            "attention": "ECA",
-            "kernel_sizes": (_shape(tensors, f"{prefix}conv.weight", 3)[-1],),
-        }
-    hidden = {"attention_hidden_size": _shape(tensors, f"{prefix}fc1.weight", 2)[0]}
-    if f"{prefix}weight_sum" in tensors:
-        return {"attention": "TSSE", "mulca": "simplified", **hidden}
-    scales = [f"{prefix}{scale}.0.weight" for scale in MulCA.scale_names()]
-    if not any(scale in tensors for scale in scales):
-        return hidden  # SE and CBAM have the same tensors: the config or the default decides
-    kernels = [_shape(tensors, scale, 3) for scale in scales]
-    if any(channels != 1 for _, channels, _ in kernels):
-        raise ConfigError(
-            f"MulCA's kernels span {kernels[0][1]} channels, so it was built with subband_num "
-            "other than 1, which the published code cannot run either; only 1 is supported"
-        )
-    sizes = tuple(size for _, _, size in kernels)
-    return {"attention": "TSSE", "mulca": "original", "kernel_sizes": sizes, **hidden}
 
 
 def _sections(
@@ -281,10 +198,7 @@ def _infer_neighbours(tensors: Mapping[str, Tensor], findings: Findings) -> None
 
     The width is 2 N + 1 + 3 (2 M + 1) for N magnitude and M full-band neighbours per side.
     """
-    model = findings.values["sub_band_model"]
-    name = "0.conv1x1.weight" if model == "TCN" else "weight_ih_l0"
-    name = f"sb_model.sequence_model.{name}"
-    width = _shape(tensors, name, 3 if model == "TCN" else 2)[1]
+    width = sub_band_width(tensors)
     if "fb_num_neighbors" not in findings.values:
         given = findings.values.get("sb_num_neighbors")
         n_full_band = 0 if given is None else (width - 4 - 2 * given) // 6
@@ -346,30 +260,3 @@ def _read_stft(acoustics: Mapping[str, Any], n_freqs: int, findings: Findings) -
             f"the tensors have {n_freqs}"
         )
     return stft
-
-
-def _check_tensors(tensors: Mapping[str, Tensor], network: NetworkConfig) -> None:
-    """Compare names and shapes with those of the network."""
-    with torch.device("meta"):  # shapes only
-        reference = FullSubNetPlus(network).state_dict()
-    expected = {name: tuple(value.shape) for name, value in reference.items()}
-    complaints = [
-        ("missing", [name for name in expected if name not in tensors]),
-        ("unexpected", [name for name in tensors if name not in expected]),
-        (
-            "mis-shaped",
-            [
-                f"{name} {list(tensors[name].shape)} for {list(shape)}"
-                for name, shape in expected.items()
-                if name in tensors and tuple(tensors[name].shape) != shape
-            ],
-        ),
-    ]
-    found = [f"{what}: {_first(names)}" for what, names in complaints if names]
-    if found:
-        raise CheckpointError(f"the tensors are not those of a FullSubNet+; {'; '.join(found)}")
-
-
-def _first(names: list[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
