@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from importlib.metadata import version
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -56,6 +56,17 @@ def print_version(*, wanted: bool) -> None:
     if wanted:
         typer.echo(f"fsnp-onnx {version('fsnp-onnx')}")
         raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        help="Print the version.",
+        is_eager=True,
+        callback=lambda value: print_version(wanted=value),
+    ),
+]
 
 
 def run(app: typer.Typer) -> NoReturn:

@@ -19,10 +19,10 @@ import typer
 from numpy.typing import NDArray
 
 from fsnp_onnx.cli.console import (
+    VersionOption,
     interruptible,
     new_app,
     one_line,
-    print_version,
     run,
     say,
     say_error,
@@ -131,15 +131,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         bool, typer.Option("--json", help="Print one JSON object per recording.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
-    version: Annotated[  # noqa: ARG001 - its callback ends the command
-        bool,
-        typer.Option(
-            "--version",
-            help="Print the version.",
-            is_eager=True,
-            callback=lambda value: print_version(wanted=value),
-        ),
-    ] = False,
+    version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
 ) -> None:
     """Remove noise from speech.
 
