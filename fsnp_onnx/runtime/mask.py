@@ -32,10 +32,11 @@ def decompress(mask: NDArray[np.float32], spec: MaskSpec) -> NDArray[np.complex6
 def limit_attenuation(
     crm: NDArray[np.complex64], attenuation_limit_db: float
 ) -> NDArray[np.complex64]:
-    """Mix the noisy signal back just enough that no bin is attenuated by more than a limit.
+    """Mix the noisy signal back so that no bin is attenuated by more than a limit.
 
-    A bin whose gain ``|crm|`` is below ``g = 10^(-limit/20)`` gets the smallest real ``a >= 0``
-    with ``|crm + a| = g``; other bins stay as they are.
+    With ``g = 10^(-limit/20)`` every bin becomes ``g + (1 - g) crm``; one whose gain is still
+    below ``g``, for want of the same phase, is raised to ``g`` and keeps its phase. That is
+    continuous in ``crm`` but for the one point that the mix takes to 0, which becomes ``g``.
 
     Args:
         crm: Complex ratio mask, complex64 [F, T].
@@ -44,9 +45,13 @@ def limit_attenuation(
     Returns:
         complex64 [F, T].
     """
-    floor = np.float32(10 ** (-attenuation_limit_db / 20))
-    low = np.abs(crm) < floor
-    limited = crm.copy()
-    imag = crm.imag[low]
-    limited.real[low] = np.sqrt(np.square(floor) - np.square(imag))
+    floor = np.float32(lowest_gain(attenuation_limit_db))
+    limited: NDArray[np.complex64] = floor + (1 - floor) * crm
+    low = np.abs(limited) < floor
+    limited[low] = floor * np.exp(1j * np.angle(limited[low]))  # the phase of 0 is 0
     return limited
+
+
+def lowest_gain(attenuation_limit_db: float) -> float:
+    """Return the gain that a limit in dB leaves, ``10^(-limit/20)``."""
+    return float(10 ** (-attenuation_limit_db / 20))

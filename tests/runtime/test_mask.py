@@ -54,17 +54,36 @@ def test_no_bin_is_attenuated_by_more_than_the_limit(limit_db: float) -> None:
     assert np.abs(limited).min() >= floor * (1 - 1e-6)
 
 
-@pytest.mark.parametrize("limit_db", [0.0, 6.0, 20.0])
-def test_the_limit_mixes_back_the_least_of_the_noisy_signal(limit_db: float) -> None:
+@pytest.mark.parametrize("limit_db", [6.0, 20.0])
+def test_the_limit_mixes_linearly_and_raises_what_is_still_too_low(limit_db: float) -> None:
     crm = random_crm()
     limited = limit_attenuation(crm, limit_db)
     floor = 10 ** (-limit_db / 20)
-    low = np.abs(crm) < floor
-    added = limited - crm
-    assert np.all(limited[~low] == crm[~low])
-    assert np.all(added.imag == 0)
-    assert np.all(added.real[low] >= 0)
-    np.testing.assert_allclose(np.abs(limited[low]), floor, rtol=1e-6)
+    mixed = floor + (1 - floor) * crm
+    low = np.abs(mixed) < floor
+    assert 0 < np.count_nonzero(low) < low.size
+    np.testing.assert_allclose(limited[~low], mixed[~low], rtol=1e-6)
+    np.testing.assert_allclose(limited[low], floor * mixed[low] / np.abs(mixed[low]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("limit_db", [0.0, 12.0, 60.0])
+def test_what_passes_unchanged_still_does_and_zero_becomes_the_limit(limit_db: float) -> None:
+    limited = limit_attenuation(np.array([[1, 0]], np.complex64), limit_db)
+    np.testing.assert_allclose(limited, [[1, 10 ** (-limit_db / 20)]], rtol=1e-6)
+
+
+def test_a_limit_of_0_db_returns_the_noisy_signal() -> None:
+    assert np.all(limit_attenuation(random_crm(), 0.0) == 1)
+
+
+def test_the_limit_does_not_jump_where_the_gain_reaches_it() -> None:
+    g = 10 ** (-12 / 20)
+    turns = np.exp(1j * np.linspace(-np.pi, np.pi, 73))[:, None]
+    steps = np.array([1 - 1e-4, 1, 1 + 1e-4])
+    across = np.asarray(g * turns * steps, np.complex64)  # -g on the negative real axis included
+    assert np.abs(np.diff(limit_attenuation(across, 12.0), axis=1)).max() < 1e-4
+    beside = np.array([[-g + 1e-4j, -g - 1e-4j]], np.complex64)
+    assert np.abs(np.diff(limit_attenuation(beside, 12.0))).max() < 2e-3
 
 
 def test_an_infinite_limit_changes_nothing() -> None:
