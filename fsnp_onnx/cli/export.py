@@ -101,7 +101,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
     )
 
     if report:
-        check_output(report, checkpoint, force=force)
+        check_output(report, [path for path in (checkpoint, config) if path], force=force)
     start = time.perf_counter()
     done = export_checkpoint(
         checkpoint,
@@ -113,6 +113,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
         on_step=lambda step: say(f"[{time.perf_counter() - start:6.1f} s] {step}"),
     )
     if report:
+        check_output(report, [file.path for file in done.exported], force=True)
         with replacing(report) as temporary:
             temporary.write_text(json.dumps(_as_document(done), indent=2) + "\n", "utf-8")
     typer.echo("\n".join(_lines(done)))

@@ -97,7 +97,7 @@ class SimplifiedMulCA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply in the gates, [B, C, T] -> [B, C, T]."""
-        mean = x.double().mean(-1, keepdim=True).to(x.dtype)
+        mean = _mean_over_time(x)[..., None]
         features = torch.relu(mean * self.weight_sum + self.bias)
         return x * _gate(self, self.feature_concate_fc(features)[..., 0])
 
@@ -112,7 +112,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply in the gates, [B, C, T] -> [B, C, T]."""
-        return x * _gate(self, x.mean(-1))
+        return x * _gate(self, _mean_over_time(x))
 
 
 class CBAM(nn.Module):
@@ -125,7 +125,7 @@ class CBAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply in the gates, [B, C, T] -> [B, C, T]."""
-        hidden = torch.relu(self.fc1(x.mean(-1))) + torch.relu(self.fc1(x.amax(-1)))
+        hidden = torch.relu(self.fc1(_mean_over_time(x))) + torch.relu(self.fc1(x.amax(-1)))
         return x * torch.sigmoid(self.fc2(hidden))[..., None]
 
 
@@ -138,7 +138,7 @@ class ECA(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply in the gates, [B, C, T] -> [B, C, T]."""
-        gate: Tensor = torch.sigmoid(self.conv(x.mean(-1)[:, None]))[:, 0, :, None]
+        gate: Tensor = torch.sigmoid(self.conv(_mean_over_time(x)[:, None]))[:, 0, :, None]
         return x * gate
 
 
@@ -147,6 +147,11 @@ def _gate(attention: MulCA | SimplifiedMulCA | SqueezeExcitation, squeezed: Tens
     hidden = torch.relu(attention.fc1(squeezed))
     gate: Tensor = torch.sigmoid(attention.fc2(hidden))[..., None]
     return gate
+
+
+def _mean_over_time(x: Tensor) -> Tensor:
+    """Average [B, C, T] over T in float64: [B, C] in the type of x."""
+    return x.double().mean(-1).to(x.dtype)
 
 
 def _mean_of_convolution(x: Tensor, total: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -136,17 +136,21 @@ def _tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     prefixed = all(str(name).startswith("module.") for name in state)
     tensors = {}
     for name, value in state.items():
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or not isinstance(name, str):
             keys = ", ".join(map(str, list(content)[:5]))
             raise CheckpointError(
                 f"{path} has no state_dict: entry {name!r} is a {type(value).__name__} "
                 f"(top-level entries: {keys}); expected 'model' or parameters by name"
             )
-        if not value.is_floating_point():
-            raise CheckpointError(f"{path}: tensor {name!r} is {value.dtype}; expected floats")
-        if not torch.isfinite(value).all():
+        if not value.is_floating_point() or value.layout is not torch.strided or value.is_meta:
+            raise CheckpointError(
+                f"{path}: tensor {name!r} is {value.dtype}, {value.layout} on {value.device}; "
+                "expected floats with values"
+            )
+        weight = value.detach().to(torch.float32)
+        if not torch.isfinite(weight).all():
             raise CheckpointError(
                 f"{path}: tensor {name!r} holds NaN or infinite weights; pick an earlier checkpoint"
             )
-        tensors[name.removeprefix("module.") if prefixed else name] = value.detach().float()
+        tensors[name.removeprefix("module.") if prefixed else name] = weight
     return tensors

@@ -64,7 +64,7 @@ class Findings:
         known = self.values.get(name, value)
         if known != value:
             raise ConfigError(
-                f"the {source} says {name} = {value!r}, the {self.sources[name]} say {known!r}; "
+                f"{name} is {value!r} by the {source}, {known!r} by the {self.sources[name]}; "
                 "give the TOML this checkpoint was trained with"
             )
         self.values[name] = value

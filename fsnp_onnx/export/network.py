@@ -236,17 +236,21 @@ class FullSubNetPlus(nn.Module):
         mask: Tensor = self.sb_model(features)
         return mask
 
-    def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
+    def forward(
+        self, noisy_real: Tensor, noisy_imag: Tensor, bins: list[int] | None = None
+    ) -> Tensor:
         """Estimate the compressed complex ratio mask.
 
         Args:
             noisy_real: Real part of the noisy spectrum [B, F, T], T at least ``min_frames``.
             noisy_imag: Imaginary part [B, F, T].
+            bins: Bins to estimate, default all F.
 
         Returns:
-            Mask [B, 2, F, T], real and imaginary part.
+            Mask [B, 2, bins, T], real and imaginary part.
         """
         features = self.sub_band_input(noisy_real, noisy_imag)
+        features = features if bins is None else features[:, bins]
         batch, n_freqs = features.shape[:2]
         mask = self.sub_band_mask(features.flatten(0, 1))
         mask = mask.reshape(batch, n_freqs, 2, -1).transpose(1, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -138,13 +139,16 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     """
     options = options or Options()
     checkpoint = Path(checkpoint)
+    if checkpoint.name in {"", ".."}:
+        checkpoint = checkpoint.resolve()  # outputs are named after it
     on_step(f"reading {checkpoint.name}")
     loaded = read_checkpoint(checkpoint)
     inferred = infer(loaded.tensors, read_toml(Path(config)) if config else loaded.config)
     forms = choose_forms(inferred.network, mulca)
     paths = output_paths(checkpoint, loaded.name, Path(output) if output else None, forms)
+    sources = [checkpoint, Path(config)] if config else [checkpoint]
     for path in paths:
-        check_output(path, checkpoint, force=force)
+        check_output(path, sources, force=force)
     network = FullSubNetPlus(inferred.network).eval()
     network.load_state_dict(loaded.tensors)
     on_step("tracing the sub-band stage")
@@ -154,19 +158,20 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     for form, path in zip(forms, paths, strict=True):
         name = f" ({form})" if form else ""
         on_step(f"tracing the full-band stage{name}")
-        graph = _build(with_mulca(network, form), sub_band, options)
+        variant = with_mulca(network, form)
+        graph = _build(variant, sub_band, options)
         on_step(f"proving parity{name}")
-        models[path], spec = _prove(graph, with_mulca(network, form), loaded, inferred, options)
+        models[path], spec = _prove(graph, variant, loaded, inferred, options)
         exported.append(Exported(path, spec, len(models[path]), _count_nodes(graph.graph)))
     difference = None
     if {"original", "simplified"} <= set(forms):
         on_step("comparing simplified with original on speech")
         by_form = dict(zip(forms, models.values(), strict=True))
         difference = _compare(by_form["original"], by_form["simplified"])
-    for path, model in models.items():
-        on_step(f"writing {path}")
-        with replacing(path) as temporary:
-            temporary.write_bytes(model)
+    with ExitStack() as all_or_none:
+        for path, model in models.items():
+            on_step(f"writing {path}")
+            all_or_none.enter_context(replacing(path)).write_bytes(model)
     return Report(checkpoint, inferred, tuple(exported), difference)
 
 
@@ -203,21 +208,21 @@ def output_paths(
     checkpoint: Path, name: str, output: Path | None, forms: Sequence[MulcaForm | None]
 ) -> list[Path]:
     """Return one path per form: NAME.FORM.onnx, or exactly ``output`` if there is one form."""
-    if output is not None and len(forms) == 1:
-        return [output]
+    if output is not None and (len(forms) == 1 or output.is_dir()):
+        return [output]  # a folder is refused later
     stem = checkpoint.with_name(name) if output is None else output
     name = stem.name.removesuffix(".onnx")
     return [stem.with_name(".".join(filter(None, (name, form, "onnx")))) for form in forms]
 
 
-def check_output(path: Path, source: Path, *, force: bool) -> None:
+def check_output(path: Path, sources: Sequence[Path], *, force: bool) -> None:
     """Refuse an output before the work rather than after it.
 
     Raises:
-        OutputError: It exists (without ``force``), is the input, or its folder does not exist.
+        OutputError: It exists (without ``force``), is an input, or its folder does not exist.
     """
-    if path.exists() and source.exists() and path.samefile(source):
-        raise OutputError(f"output {path} is the input; give another output")
+    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
+        raise OutputError(f"output {path} is an input; give another output")
     if path.exists() and not force:
         raise OutputError(f"output {path} exists already; give another one or --force")
     if path.is_dir():

@@ -81,10 +81,10 @@ def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     if not any(name.startswith(prefix) for name in tensors):
         return {"attention": None}
     if f"{prefix}conv.weight" in tensors:
-        return {
-            "attention": "ECA",
-            "kernel_sizes": (_shape(tensors, f"{prefix}conv.weight", 3)[-1],),
-        }
+        kernel_size = _shape(tensors, f"{prefix}conv.weight", 3)[-1]
+        if kernel_size % 2 == 0:
+            raise CheckpointError(f"ECA's kernel has {kernel_size} taps; expected an odd number")
+        return {"attention": "ECA", "kernel_sizes": (kernel_size,)}
     hidden = {"attention_hidden_size": _shape(tensors, f"{prefix}fc1.weight", 2)[0]}
     if f"{prefix}weight_sum" in tensors:
         return {"attention": "TSSE", "mulca": "simplified", **hidden}

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 import torch
@@ -26,7 +27,7 @@ from fsnp_onnx.spec import INPUT_NAMES
 
 SOURCES = ("attended", "fb", "fb_real", "fb_imag")
 STATES = {"LSTM": ("h", "c"), "GRU": ("h",), "TCN": ()}
-_BATCH, _FRAMES = 3, 37  # the example's sizes; parity probes avoid them
+_BATCH, TRACED_FRAMES = 3, 37  # the example's sizes; parity probes avoid them
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def statistics_names(norm: norms.Norm) -> tuple[str, ...]:
 
 def trace_full_band(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
     """Trace stage one: ``noisy_real, noisy_imag -> attended, fb, fb_real, fb_imag, spread[, centre]``."""
-    example = torch.ones(_BATCH, network.config.n_freqs, _FRAMES)
+    example = torch.ones(_BATCH, network.config.n_freqs, TRACED_FRAMES)
     inputs = {TensorPort(name, (0, 2)): example for name in INPUT_NAMES}
     cumulative = norms.is_cumulative(network.config.norm)
     outputs = [TensorPort(name, (0, 2)) for name in SOURCES]
@@ -59,7 +60,7 @@ def trace_sub_band(network: FullSubNetPlus, block_frames: int, opset: int) -> on
     """Trace stage two for one block of frames (LSTM, GRU) or one block of bins (TCN)."""
     config = network.config
     recurrent = config.sub_band_model != "TCN"
-    n_frames, frame_axes = (block_frames, ()) if recurrent else (_FRAMES, (2,))
+    n_frames, frame_axes = (block_frames, ()) if recurrent else (TRACED_FRAMES, (2,))
     source = torch.ones(_BATCH, config.n_freqs, n_frames)
     cumulative = norms.is_cumulative(config.norm)
     statistic = source if cumulative else source[:, :1, :1]
@@ -88,7 +89,7 @@ def _trace(
     shapes = tuple(dict.fromkeys(port.dynamic_axes, Dim.DYNAMIC) for port in inputs)
     variadic = not isinstance(stage, FullBandStage)
     with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
+        program = _export(
             stage.eval(),
             tuple(example.clone() for example in inputs.values()),  # it would merge equal objects
             input_names=[port.name for port in inputs],
@@ -102,6 +103,17 @@ def _trace(
     model: onnx.ModelProto = program.model_proto
     _check_dynamic_axes(model, outputs)
     return model
+
+
+def _export(*arguments: Any, **options: Any) -> Any:
+    try:
+        return torch.onnx.export(*arguments, **options)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ParityError(
+            f"torch {torch.__version__} cannot export this network ({reason}); "
+            "please report the checkpoint's sizes"
+        ) from error
 
 
 def _check_dynamic_axes(model: onnx.ModelProto, outputs: list[TensorPort]) -> None:

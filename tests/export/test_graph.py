@@ -138,6 +138,26 @@ def test_other_networks_of_the_class_agree(config: NetworkConfig, tmp_path: Path
         assert np.abs(run(session, *parts) - exact.numpy()).max() <= allowed
 
 
+@torch.no_grad()
+def test_ten_minutes_are_as_exact_as_ten_seconds(tmp_path: Path) -> None:
+    config = replace(SMALL, n_freqs=9, tcn_hidden_size=128, norm="cumulative_layer_norm")
+    torch.manual_seed(1)
+    network = FullSubNetPlus(config).eval()
+    network.sb_model.fc_output_layer.weight.mul_(20)  # masks of a trained network's size
+    path = tmp_path / "long.onnx"
+    onnx.save(
+        assemble(trace_full_band(network, 18), trace_sub_band(network, 64, 18), config, 64), path
+    )
+    rng = np.random.default_rng(0)
+    parts = rng.standard_normal((2, 1, 9, 37500)).astype(np.float32) + 0.1
+    real, imag = torch.from_numpy(parts)
+    exact = with_mulca(network, None).double()(real.double(), imag.double())
+    allowed = max(2e-5, 8 * (network(real, imag) - exact).abs().max().item())
+    error = np.abs(run(open_session(path), *parts) - exact.numpy()).max()
+    assert exact.abs().max() > 1
+    assert error <= allowed < 1e-3
+
+
 def _dims(value: onnx.ValueInfoProto) -> list[str | int]:
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
 

@@ -19,6 +19,7 @@ from fsnp_onnx.export.compact import compact
 from fsnp_onnx.export.network import FullSubNetPlus
 from fsnp_onnx.export.parity import probe_sizes, probe_spectrum
 from fsnp_onnx.export.pipeline import Options, choose_forms, export_checkpoint, output_paths
+from fsnp_onnx.export.trace import TRACED_FRAMES
 from fsnp_onnx.spec import StftSpec
 from tests.export.conftest import open_session, run
 from tests.export.small import CONFIG, save, state_dict
@@ -140,14 +141,18 @@ def test_existing_outputs_are_kept_unless_forced(checkpoint: Path) -> None:
 
 def test_outputs_that_cannot_be_are_refused_before_the_work(checkpoint: Path) -> None:
     folder = checkpoint.parent
+    config = folder / "train.toml"
+    config.write_text("[model.args]\nlook_ahead = 2\n")
     for output, force in (
         (checkpoint, True),
+        (config, True),
         (folder / "nowhere" / "out.onnx", False),
         (folder, True),
     ):
         with pytest.raises(OutputError):
-            export_checkpoint(checkpoint, output, mulca=["original"], force=force)
+            export_checkpoint(checkpoint, output, config=config, mulca=["original"], force=force)
     assert checkpoint.stat().st_size > 1000
+    assert config.read_text().startswith("[model.args]")
 
 
 @pytest.mark.parametrize(
@@ -188,13 +193,14 @@ def test_options_have_ranges(options: dict[str, int]) -> None:
         Options(**options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("block_frames", [1, 16, 64, 1000])
-@pytest.mark.parametrize(("min_frames", "look_ahead"), [(8, 2), (1, 0), (1, 30)])
+@pytest.mark.parametrize("block_frames", [1, 16, 25, 39, 64, 1000])
+@pytest.mark.parametrize(("min_frames", "look_ahead"), [(8, 2), (8, 0), (1, 0), (1, 30)])
 def test_probes_span_blocks_and_stay_short(
     min_frames: int, look_ahead: int, block_frames: int
 ) -> None:
     sizes = probe_sizes(min_frames, look_ahead, block_frames)
-    assert len({n_frames for n_frames, _ in sizes}) == 3
+    assert len({n_frames for n_frames, _ in sizes}) == 4
+    assert TRACED_FRAMES not in {n_frames for n_frames, _ in sizes}
     assert min(sizes)[0] == min_frames
     assert max(sizes)[0] + look_ahead > block_frames
 
