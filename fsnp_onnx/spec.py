@@ -7,8 +7,9 @@ The ONNX file carries one metadata entry, key ``fsnp_onnx``, whose value is the 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,12 @@ METADATA_KEY = "fsnp_onnx"
 FORMAT = 1
 INPUT_NAMES = ("noisy_real", "noisy_imag")
 OUTPUT_NAME = "mask"
+SAMPLE_RATES_HZ = (100, 10_000_000)
+
+_MAX_N_FFT = 1 << 16
+_LEAST_OVERLAP = 1e-2  # of the summed squared windows, which the inverse transform divides by
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +33,11 @@ class StftSpec:
     """Short-time Fourier transform of the network, `torch.stft` with its defaults (centred).
 
     Attributes:
-        sample_rate_hz: Sample rate the network was trained at.
-        n_fft: Transform length in samples.
+        sample_rate_hz: Sample rate the network was trained at, 100 to 10 million.
+        n_fft: Transform length in samples, at most 65536.
         win_length: Length of the periodic Hann window in samples, at most ``n_fft``.
-        hop_length: Step between frames in samples.
+        hop_length: Step between frames in samples; the frames must overlap so far that the
+            squared windows add up to more than 1 % of their maximum everywhere.
     """
 
     sample_rate_hz: int = 16000
@@ -38,7 +46,7 @@ class StftSpec:
     hop_length: int = 256
 
     def __post_init__(self) -> None:
-        """Check that the lengths are whole numbers that fit together."""
+        """Check that the lengths are whole numbers that fit together and can be inverted."""
         lengths: tuple[object, ...] = (
             self.hop_length,
             self.win_length,
@@ -47,8 +55,18 @@ class StftSpec:
         )
         if not all(isinstance(length, int) and length > 0 for length in lengths):
             raise ValueError(f"{self}: expected whole numbers above 0")
-        if not self.hop_length <= self.win_length <= self.n_fft:
-            raise ValueError(f"{self}: expected hop_length <= win_length <= n_fft")
+        if not self.hop_length <= self.win_length <= self.n_fft <= _MAX_N_FFT:
+            raise ValueError(f"{self}: expected hop_length <= win_length <= n_fft <= {_MAX_N_FFT}")
+        lowest, highest = SAMPLE_RATES_HZ
+        if not lowest <= self.sample_rate_hz <= highest:
+            raise ValueError(f"{self}: expected a sample rate of {lowest} to {highest} Hz")
+        squared = np.square(self.window())
+        overlap = np.bincount(np.arange(self.n_fft) % self.hop_length, squared)
+        if overlap.min() <= _LEAST_OVERLAP * overlap.max():
+            raise ValueError(
+                f"{self}: the frames overlap too little to be inverted; expected a shorter "
+                "hop_length, such as win_length / 2"
+            )
 
     @property
     def n_freqs(self) -> int:
@@ -80,6 +98,13 @@ class MaskSpec:
     k: float = 10.0
     c: float = 0.1
     limit: float = 9.9
+
+    def __post_init__(self) -> None:
+        """Check that every clamped mask can be expanded."""
+        if not (0 < self.limit < self.k < math.inf and np.float32(self.limit / self.k) < 1):
+            raise ValueError(f"{self}: expected 0 < limit < k")
+        if not 0 < self.c < math.inf:
+            raise ValueError(f"{self}: expected c > 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +152,14 @@ class ModelSpec:
     provenance: dict[str, Any] = field(default_factory=dict)
     parity: tuple[Probe, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Check the numbers of frames."""
+        if self.min_frames < 1 or self.look_ahead < 0:
+            raise ValueError(
+                f"min_frames {self.min_frames} and look_ahead {self.look_ahead}: "
+                "expected 1 or more and 0 or more"
+            )
+
     def to_metadata(self) -> str:
         """Return the JSON text that goes into the file, keys sorted."""
         document = {
@@ -147,7 +180,7 @@ class ModelSpec:
         try:
             document = json.loads(text)
             version = document["format"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelFileError(
                 f"metadata {METADATA_KEY!r} is damaged ({error}); export the checkpoint again"
             ) from error
@@ -157,13 +190,45 @@ class ModelSpec:
                 "upgrade fsnp-onnx or export the checkpoint again"
             )
         try:
-            known = {f.name for f in fields(cls)}
-            values = {key: value for key, value in document.items() if key in known}
-            values["stft"] = StftSpec(**values["stft"])
-            values["mask"] = MaskSpec(**values["mask"])
-            values["parity"] = tuple(Probe(**probe) for probe in values["parity"])
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
+            return _from_document(document)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(
                 f"metadata {METADATA_KEY!r} is incomplete or damaged ({error}); export the checkpoint again"
             ) from error
+
+
+_TYPES: dict[object, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "dict[str, Any]": (dict,),
+}
+
+
+def _from_document(document: dict[str, Any]) -> ModelSpec:
+    if (document["inputs"], document["output"]) != (list(INPUT_NAMES), OUTPUT_NAME):
+        raise ValueError(f"expected inputs {INPUT_NAMES} and output {OUTPUT_NAME!r}")
+    probes = document["parity"]
+    if not isinstance(probes, list):
+        raise TypeError(f"parity is {probes!r}, expected a list")
+    known = {f.name for f in fields(ModelSpec)}
+    values = {key: value for key, value in document.items() if key in known}
+    values["stft"] = _from_table(StftSpec, document["stft"])
+    values["mask"] = _from_table(MaskSpec, document["mask"])
+    values["parity"] = tuple(_from_table(Probe, probe) for probe in probes)
+    return _from_table(ModelSpec, values)
+
+
+def _from_table(cls: type[T], table: object) -> T:
+    """Make a dataclass of a JSON table whose values have the annotated types."""
+    if not isinstance(table, dict):
+        raise TypeError(f"{cls.__name__} is {table!r}, expected a table")
+    annotations = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
+    for name, value in table.items():
+        annotation = annotations.get(name)
+        types = _TYPES.get(annotation)
+        infinite = isinstance(value, float) and not math.isfinite(value)
+        if types and (type(value) not in types or infinite):
+            raise TypeError(f"{name} is {value!r}, expected {annotation}")
+    return cls(**table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,75 @@ def test_a_damaged_transform_is_refused(stft: Any) -> None:
         del document["stft"]
     with pytest.raises(ModelFileError, match="damaged"):
         ModelSpec.from_metadata(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"min_frames": "8"},
+        {"min_frames": 0},
+        {"min_frames": True},
+        {"look_ahead": -1},
+        {"look_ahead": 1.5},
+        {"mulca": 3},
+        {"network": []},
+        {"provenance": "none"},
+        {"mask": []},
+        {"mask": {"c": 0}},
+        {"mask": {"c": -0.1}},
+        {"mask": {"c": float("inf")}},
+        {"mask": {"k": 0}},
+        {"mask": {"k": "a"}},
+        {"mask": {"k": 10**400}},
+        {"mask": {"k": 9.9}},
+        {"mask": {"k": 9.900000001}},
+        {"mask": {"limit": 0}},
+        {"mask": {"limit": float("nan")}},
+        {"parity": 3},
+        {"parity": {}},
+        {"parity": {"n_frames": 8}},
+        {"parity": [[]]},
+        {"parity": [{**asdict(SPEC.parity[0]), "snr_db": "120"}]},
+        {"parity": [{**asdict(SPEC.parity[0]), "n_frames": 8.5}]},
+        {"parity": [{**asdict(SPEC.parity[0]), "max_abs_error": None}]},
+        {"parity": [{**asdict(SPEC.parity[0]), "allowed": float("nan")}]},
+        {"inputs": ["real", "imag"]},
+        {"output": None},
+    ],
+    ids=str,
+)
+def test_wrong_types_and_ranges_are_damage(damage: dict[str, Any]) -> None:
+    document = json.loads(SPEC.to_metadata())
+    mask = damage.get("mask")
+    damage = {"mask": document["mask"] | mask} if isinstance(mask, dict) else damage
+    with pytest.raises(ModelFileError, match="damaged") as caught:
+        ModelSpec.from_metadata(json.dumps(document | damage))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' * 100_000])
+def test_deep_nesting_is_damage(text: str) -> None:
+    with pytest.raises(ModelFileError, match="damaged"):
+        ModelSpec.from_metadata(text)
+
+
+@pytest.mark.parametrize(("win_length", "hop_length"), [(512, 512), (512, 480), (400, 390)])
+def test_frames_that_overlap_too_little_are_refused(win_length: int, hop_length: int) -> None:
+    with pytest.raises(ValueError, match="overlap too little"):
+        StftSpec(16000, 512, win_length, hop_length)
+
+
+@pytest.mark.parametrize(("win_length", "hop_length"), [(512, 256), (512, 340), (400, 160)])
+def test_frames_that_overlap_enough_are_accepted(win_length: int, hop_length: int) -> None:
+    assert StftSpec(16000, 512, win_length, hop_length).hop_length == hop_length
+
+
+@pytest.mark.parametrize(
+    ("rate", "n_fft"), [(99, 512), (10_000_001, 512), (16000, 1 << 17), (16000, 10**15)]
+)
+def test_sizes_beyond_all_use_are_refused(rate: int, n_fft: int) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        StftSpec(rate, n_fft, 512, 256)
 
 
 def test_the_window_is_periodic_hann_in_the_middle_of_the_transform() -> None:
