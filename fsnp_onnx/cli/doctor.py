@@ -52,23 +52,22 @@ def examine(model: Path) -> dict[str, Any]:
         "versions": _versions(),
         "onnxruntime": installed_wheels(),
         "threads": {"default": cpus, "limited_by": reason},
-        "providers": {},
+        "providers": {"cpu": _try_provider("cpu"), "cuda": _try_provider("cuda")},
         "model": {"path": str(model)},
         "errors": [],
     }
     try:
         opened = MaskModel(model, "cpu")
+        findings["model"] |= {"size_bytes": model.stat().st_size, **asdict(opened.spec)}
     except FsnpError as error:
         findings["errors"].append(str(error))
-        return findings
-    findings["model"] |= {"size_bytes": model.stat().st_size, **asdict(opened.spec)}
-    findings["providers"] = {"cpu": "starts", "cuda": _try_provider(model, "cuda")}
     return findings
 
 
-def _try_provider(model: Path, provider: Literal["cpu", "cuda"]) -> str:
+def _try_provider(provider: Literal["cpu", "cuda"]) -> str:
+    """Start a provider with the bundled model, so that no other file can be the reason."""
     try:
-        MaskModel(model, provider)
+        MaskModel(DEFAULT_MODEL, provider)
     except FsnpError as error:
         return str(error)
     return "starts"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,6 +78,8 @@ def test_bad_model_is_reported_beside_the_rest(
     assert run(tmp_path / "none.onnx") == 1
     printed = capsys.readouterr().out
     assert "numpy" in printed
+    assert re.search("^provider cpu +starts$", printed, re.MULTILINE)
+    assert re.search("^provider cuda +.", printed, re.MULTILINE)
     assert "error: cannot read the model" in printed
 
 
