@@ -27,11 +27,11 @@ from fsnp_onnx.cli.console import (
     say,
     say_error,
 )
-from fsnp_onnx.cli.plan import Job, plan_jobs, require_free
+from fsnp_onnx.cli.plan import Job, plan_jobs, require_free, require_free_plot
 from fsnp_onnx.cli.plot import require_matplotlib, save_spectrograms
 from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime import audio
-from fsnp_onnx.runtime.enhancer import Enhancer
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, Enhancer
 
 app = new_app()
 
@@ -137,13 +137,30 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
 
     Container, coding, sample rate, channels, length and level are kept.
     """
-    jobs = plan_jobs(inputs, output, recursive=recursive)
+    jobs, failed = plan_jobs(inputs, output, recursive=recursive)
     _check_usage(jobs, plot=plot, as_json=as_json)
+    sources = [*(job.source for job in jobs if job.source), model or DEFAULT_MODEL]
     if plot:
         require_matplotlib()
+        require_free_plot(plot, jobs, sources, force=force)
     enhancer = Enhancer(model, provider, threads, device_id)
     options = Options(attenuation_limit, plot, force)
-    sources = [job.source for job in jobs if job.source]
+    for name, error in failed.items():
+        _tell_failure(name, error, as_json=as_json)
+    n_failed = len(failed) + _enhance_all(jobs, enhancer, options, sources, as_json=as_json)
+    if n_failed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run(app)
+
+
+def _enhance_all(
+    jobs: list[Job], enhancer: Enhancer, options: Options, sources: list[Path], *, as_json: bool
+) -> int:
+    """Enhance one after the other and return how many failed."""
     n_failed = 0
     on_terminal = sys.stderr is not None and sys.stderr.isatty()
     with _progress(len(jobs), shown=on_terminal and not as_json) as announce:
@@ -155,18 +172,10 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
                 raise  # nobody listens any more: not an error of this recording
             except (FsnpError, OSError, MemoryError) as error:
                 n_failed += 1
-                say_error(error)
-                if as_json:
-                    typer.echo(json.dumps({"input": job.source_name, "error": one_line(error)}))
+                _tell_failure(job.source_name, error, as_json=as_json)
             else:
                 _tell(report, as_json=as_json)
-    if n_failed:
-        raise typer.Exit(1)
-
-
-def main() -> None:
-    """Entry point of the command."""
-    run(app)
+    return n_failed
 
 
 def _check_usage(jobs: list[Job], *, plot: Path | None, as_json: bool) -> None:
@@ -189,8 +198,8 @@ def _check_usage(jobs: list[Job], *, plot: Path | None, as_json: bool) -> None:
 
 
 def _enhance_one(job: Job, enhancer: Enhancer, options: Options, sources: list[Path]) -> Report:
-    for path in filter(None, (job.target, options.plot)):
-        require_free(path, sources, force=options.force)
+    if job.target:
+        require_free(job.target, sources, force=options.force)
     noisy, audio_format = _read(job.source)
     target_format = _target_format(job, audio_format)
     audio.require_writable(target_format)
@@ -255,6 +264,12 @@ def _tell(report: Report, *, as_json: bool) -> None:
         f"{report.input} -> {report.output} ({report.duration_s:.2f} s of audio in "
         f"{report.seconds:.2f} s on {report.provider}, real-time factor {report.rtf:.3f}{clipped})"
     )
+
+
+def _tell_failure(name: str, error: Exception, *, as_json: bool) -> None:
+    say_error(error)
+    if as_json:
+        typer.echo(json.dumps({"input": name, "error": one_line(error)}))
 
 
 @contextmanager

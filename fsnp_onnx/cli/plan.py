@@ -37,39 +37,61 @@ class Job:
         return str(self.target or STREAM)
 
 
-def plan_jobs(inputs: list[str], output: str | None, *, recursive: bool) -> list[Job]:
-    """Return the jobs of a command line.
+def plan_jobs(
+    inputs: list[str], output: str | None, *, recursive: bool
+) -> tuple[list[Job], dict[str, Exception]]:
+    """Return the jobs of a command line and, by name, the folders that give none.
 
     Raises:
         typer.BadParameter: Inputs and output do not go together.
-        AudioError: A folder holds no sound files.
         OutputError: Two inputs would be written to one output.
     """
+    failed: dict[str, Exception] = {}
     into_folder = len(inputs) > 1 or any(Path(name).is_dir() for name in inputs)
     if STREAM in inputs or output == STREAM:
         jobs = [_stream_job(inputs, output, into_folder=into_folder)]
     elif output is not None and (into_folder or _names_folder(output)):
-        folder = Path(output)
-        jobs = [job for name in inputs for job in _folder_jobs(name, folder, recursive=recursive)]
+        jobs = []
+        for name in inputs:
+            try:
+                jobs += _folder_jobs(name, Path(output), recursive=recursive)
+            except (AudioError, OSError) as error:
+                failed[name] = error
     else:
         jobs = [_file_job(Path(name), output) for name in inputs]
     _require_distinct_targets(jobs)
-    return jobs
+    return jobs, failed
 
 
 def require_free(target: Path, sources: list[Path], *, force: bool) -> None:
     """Check that an output may be written.
 
     Raises:
-        OutputError: It exists and ``force`` is not given, or it is one of the inputs, be it under
-            another name or through a link.
+        OutputError: It exists and ``force`` is not given, or it is one of the inputs or the model,
+            be it under another name or through a link.
     """
-    if not os.path.lexists(target):
-        return
-    if target.exists() and any(path.exists() and path.samefile(target) for path in sources):
-        raise OutputError(f"{target} is an input of this run; give another output with -o")
-    if not force:
-        raise OutputError(f"{target} exists; use --force to replace it or -o to write elsewhere")
+    if any(same_file(path, target) for path in sources):
+        raise OutputError(f"{target} is an input of this run or its model; give another output")
+    if os.path.lexists(target) and not force:
+        raise OutputError(f"{target} exists; use --force to replace it or give another output")
+
+
+def require_free_plot(plot: Path, jobs: list[Job], sources: list[Path], *, force: bool) -> None:
+    """Check that a picture may be written.
+
+    Raises:
+        OutputError: As for `require_free`, or it is an enhanced recording of this run.
+    """
+    require_free(plot, sources, force=force)
+    if any(job.target and same_file(job.target, plot) for job in jobs):
+        raise OutputError(f"{plot} is the enhanced recording; give another file for --plot")
+
+
+def same_file(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one file, existing or not, through links of any kind."""
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def _stream_job(inputs: list[str], output: str | None, *, into_folder: bool) -> Job:

@@ -197,6 +197,23 @@ def test_another_input_is_never_overwritten(run: Run) -> None:
     assert sf.info("x.enhanced.wav").frames == 500
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link, None])
+def test_the_model_is_never_overwritten(
+    run: Run,
+    unity_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    link: Callable[[str, str], None] | None,
+) -> None:
+    wav("x.wav")
+    shutil.copy(unity_path, "u.wav")
+    if link:
+        link("u.wav", "y.wav")
+    arguments = ("-m", "u.wav", "-o", "y.wav" if link else "u.wav", "--force")
+    assert run("x.wav", *arguments) == 1
+    assert "or its model" in capsys.readouterr().err
+    assert Path("u.wav").read_bytes() == unity_path.read_bytes()
+
+
 def test_two_inputs_for_one_output_stop_before_any_work(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,6 +234,23 @@ def test_empty_folder_is_reported(run: Run, capsys: pytest.CaptureFixture[str]) 
     wav("in/deep/x.wav")
     assert run("in", "-o", "out") == 1
     assert "in holds no sound files" in capsys.readouterr().err
+
+
+def test_empty_folder_does_not_stop_the_others(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wav("a/x.wav"), wav("c.wav")
+    Path("b").mkdir()
+    assert run("a", "b", "c.wav", "-o", "out", "--json") == 1
+    assert sorted(p.name for p in Path("out").iterdir()) == ["c.wav", "x.wav"]
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: b holds no sound files")
+    lines = [json.loads(line) for line in printed.out.splitlines()]
+    assert [(line["input"], "error" in line) for line in lines] == [
+        ("b", True),
+        ("a/x.wav", False),
+        ("c.wav", False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -279,6 +313,27 @@ def test_plot_shows_both_spectrograms(run: Run) -> None:
     assert Path("pictures/x.png").read_bytes().startswith(b"\x89PNG")
     assert run("x.wav", "-o", "y.wav", "--plot", "pictures/x.png") == 1
     assert not Path("y.wav").exists()
+
+
+def test_plot_of_a_long_recording_is_drawn(run: Run) -> None:
+    wav("x.wav", 1_000_000, rate=8000)
+    assert run("x.wav", "--plot", "x.png") == 0
+    assert Path("x.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("plot", ["x.wav", "y.wav", "./y.wav", "to_y.wav", "m.onnx", "to_m", "lm"])
+def test_plot_over_a_file_of_the_run_is_refused_before_the_work(
+    run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str], plot: str
+) -> None:
+    wav("x.wav")
+    shutil.copy(unity_path, "m.onnx")
+    Path("to_m").symlink_to("m.onnx")
+    Path("lm").hardlink_to("m.onnx")
+    Path("to_y.wav").symlink_to("y.wav")
+    before = {p.name: p.read_bytes() for p in Path.cwd().iterdir() if p.exists()}
+    assert run("x.wav", "-m", "m.onnx", "-o", "y.wav", "--plot", plot, "--force") == 1
+    assert capsys.readouterr().err.startswith(f"error: {Path(plot)} is ")
+    assert {p.name: p.read_bytes() for p in Path.cwd().iterdir() if p.exists()} == before
 
 
 def test_plot_without_matplotlib_is_found_before_the_work(
