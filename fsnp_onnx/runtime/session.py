@@ -82,8 +82,14 @@ class MaskModel:
         """
         if provider not in ("auto", "cpu", "cuda"):
             raise ProviderError(f"provider {provider!r} is unknown; use 'auto', 'cpu' or 'cuda'")
-        if threads is not None and threads < 1:
-            raise ProviderError(f"threads is {threads}; give 1 or more, or None for all CPUs")
+        if threads is not None and not _is_count(threads, 1):
+            raise ProviderError(f"threads is {threads!r}; give 1, 2, 3 ..., or None for all CPUs")
+        if not _is_count(device_id, 0):
+            raise ProviderError(f"device_id is {device_id!r}; give a whole number of 0 or more")
+        if not isinstance(model, str | os.PathLike | bytes):
+            raise ModelFileError(
+                f"model is {type(model).__name__}; give the path of an exported file or its bytes"
+            )
         self._model = model if isinstance(model, bytes) else _existing(Path(model))
         self._arguments = (self._model, provider, device_id, threads)
         self.name = "model bytes" if isinstance(model, bytes) else os.fspath(model)
@@ -234,6 +240,11 @@ def load_onnxruntime() -> ModuleType:
         ) from error
     module: ModuleType = onnxruntime
     return module
+
+
+def _is_count(value: object, lowest: int) -> bool:
+    """Whether a value is a whole number that fits the 32 bits of ONNX Runtime."""
+    return type(value) is int and lowest <= value < 1 << 31
 
 
 def _existing(path: Path) -> Path:

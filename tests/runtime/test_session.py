@@ -229,10 +229,22 @@ def test_default_threads_are_given_to_the_session(
     assert options.inter_op_num_threads == 1
 
 
-@pytest.mark.parametrize("threads", [0, -1])
-def test_fewer_than_one_thread_is_refused(unity_path: Path, threads: int) -> None:
-    with pytest.raises(ProviderError, match="threads"):
+@pytest.mark.parametrize("threads", [0, -1, "2", 1.5, True, 1 << 40])
+def test_threads_that_are_no_number_of_threads_are_refused(unity_path: Path, threads: Any) -> None:
+    with pytest.raises(ProviderError, match="threads is"):
         MaskModel(unity_path, threads=threads)
+
+
+@pytest.mark.parametrize("device_id", [-1, "0", None, 0.0])
+def test_device_that_is_no_number_is_refused(unity_path: Path, device_id: Any) -> None:
+    with pytest.raises(ProviderError, match="device_id is"):
+        MaskModel(unity_path, device_id=device_id)
+
+
+@pytest.mark.parametrize("model", [3, None, 1.5, ["m.onnx"]])
+def test_model_that_is_neither_path_nor_bytes_is_refused(model: Any) -> None:
+    with pytest.raises(ModelFileError, match="give the path"):
+        MaskModel(model)
 
 
 def test_unknown_provider_is_refused(unity_path: Path) -> None:
