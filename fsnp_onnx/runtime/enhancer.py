@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError, SamplesTypeError
-from fsnp_onnx.runtime.mask import decompress, limit_attenuation
+from fsnp_onnx.runtime.mask import decompress, limit_attenuation, lowest_gain
 from fsnp_onnx.runtime.session import MaskModel, Provider
 from fsnp_onnx.runtime.stft import istft, stft
-from fsnp_onnx.spec import ModelSpec
+from fsnp_onnx.spec import SAMPLE_RATES_HZ, ModelSpec
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
 
@@ -73,13 +73,14 @@ class Enhancer:
         """Enhance one recording, every channel by itself.
 
         The level is kept: nothing is rescaled or clipped. What lies above half of the model's
-        sample rate is removed.
+        sample rate is removed, or attenuated by the limit if one is given.
 
         Args:
             samples: float32 or float64 [N] or [N, channels], any level, usually within +-1.
-            sample_rate: In Hz; other rates than the model's are resampled there and back.
-            attenuation_limit_db: No bin of the spectrum is attenuated by more than this; None for
-                no limit.
+            sample_rate: In Hz, 100 to 10 million; other rates than the model's are resampled
+                there and back.
+            attenuation_limit_db: No bin of the spectrum is attenuated by more than this, above the
+                model's band neither; None for no limit.
 
         Returns:
             Same shape and dtype.
@@ -103,12 +104,16 @@ class Enhancer:
         if not samples.any():  # silence stays silence, whatever a network makes of it
             return np.zeros(samples.size, np.float32)
         spec = self.spec.stft
-        noisy = _resample(np.asarray(samples, np.float32), sample_rate, spec.sample_rate_hz)
+        given = np.asarray(samples, np.float32)
+        noisy = _resample(given, sample_rate, spec.sample_rate_hz)
         shortest = (self.spec.min_frames - 1) * spec.hop_length
         if noisy.size < shortest:
             noisy = np.pad(noisy, (0, shortest - noisy.size))
         enhanced = self._enhance_at_model_rate(noisy, limit_db)
         enhanced = _resample(enhanced, spec.sample_rate_hz, sample_rate)[: samples.size]
+        if limit_db is not None and sample_rate != spec.sample_rate_hz:
+            kept = _resample(noisy, spec.sample_rate_hz, sample_rate)[: samples.size]
+            enhanced = enhanced + np.float32(lowest_gain(limit_db)) * (given - kept)
         if not np.isfinite(enhanced).all():
             raise AudioError(
                 f"samples up to {np.abs(samples).max():.3g} overflow float32; scale them to +-1"
@@ -158,8 +163,11 @@ def _check(samples: object, sample_rate: object, limit_db: float | None) -> None
         )
     if not np.isfinite(samples).all():
         raise AudioError("samples contain NaN or infinite values; remove them first")
-    if not _is_number(sample_rate) or not 0 < float(sample_rate) < math.inf:  # type: ignore[arg-type]
-        raise AudioError(f"sample_rate is {sample_rate!r}; give a positive number of Hz")
+    lowest, highest = SAMPLE_RATES_HZ
+    if not (_is_number(sample_rate) and lowest <= sample_rate <= highest):  # type: ignore[operator]
+        raise AudioError(
+            f"sample_rate is {sample_rate!r}; give a number of {lowest} to {highest} Hz"
+        )
     if limit_db is not None and not (_is_number(limit_db) and limit_db >= 0):
         raise AudioError(f"attenuation_limit_db is {limit_db!r}; give 0 dB or more, or None")
 

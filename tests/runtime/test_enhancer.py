@@ -139,14 +139,41 @@ def test_silence_stays_silence_whatever_the_network_says(
 
 
 def test_attenuation_limit_keeps_what_a_mask_would_remove(unity: Enhancer) -> None:
-    class Nothing(WavyModel):
-        def run(self, real: NDArray[np.float32], imag: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.zeros((1, 2, *real.shape[1:]), np.float32) * imag[:, None]
-
     enhancer, samples = enhancer_with(Nothing(), unity), noise(8000)
     assert np.abs(enhancer.enhance(samples, 16000)).max() < 1e-7
     limited = enhancer.enhance(samples, 16000, attenuation_limit_db=20)
     np.testing.assert_allclose(limited, samples / 10, rtol=0, atol=1e-6)
+
+
+class Nothing(WavyModel):
+    """Stands in for a network that takes everything for noise."""
+
+    def run(self, real: NDArray[np.float32], imag: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.zeros((1, 2, *real.shape[1:]), np.float32) * imag[:, None]
+
+
+def test_attenuation_limit_holds_above_the_models_band(unity: Enhancer) -> None:
+    samples = tone(48000, 48000, frequency_hz=12000)
+    limited = unity.enhance(samples, 48000, attenuation_limit_db=20)
+    np.testing.assert_allclose(limited, samples / 10, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_attenuation_limit_holds_for_every_bin_of_other_rates(unity: Enhancer, rate: int) -> None:
+    samples = noise(rate)
+    limited = enhancer_with(Nothing(), unity).enhance(samples, rate, attenuation_limit_db=20)
+    np.testing.assert_allclose(limited, samples / 10, rtol=0, atol=2e-5)
+
+
+def test_a_limit_of_0_db_returns_the_input_at_any_rate(unity: Enhancer) -> None:
+    samples = noise(44100)
+    limited = enhancer_with(WavyModel(), unity).enhance(samples, 44100, attenuation_limit_db=0)
+    np.testing.assert_allclose(limited, samples, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("rate", [100, 10_000_000])
+def test_the_extreme_rates_are_enhanced(unity: Enhancer, rate: int) -> None:
+    assert np.isfinite(unity.enhance(noise(2000), rate)).all()
 
 
 def test_many_threads_get_what_one_thread_gets(unity: Enhancer) -> None:
@@ -204,7 +231,9 @@ def test_samples_that_are_no_numbers_are_refused(unity: Enhancer, value: float) 
         unity.enhance(samples, 16000)
 
 
-@pytest.mark.parametrize("rate", [0, -16000, np.nan, np.inf, "16000", None, True])
+@pytest.mark.parametrize(
+    "rate", [0, -16000, 0.001, 99, 1.1e7, 1e300, 10**400, np.nan, np.inf, "16000", None, True]
+)
 def test_rates_that_are_no_rates_are_refused(unity: Enhancer, rate: Any) -> None:
     with pytest.raises(AudioError, match="sample_rate"):
         unity.enhance(noise(100), rate)
