@@ -3,7 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint check clean
+# the recipe of the bundled model: make train-data, make train, make model, make evaluate
+RUN ?= training/runs/default
+MODEL ?= fsnp_onnx/models/default.onnx
+MINUTES ?= 120
+
+.PHONY: demo test lint check clean train-data train model evaluate
 
 demo: .venv/runtime
 	@mkdir -p demo
@@ -20,6 +25,21 @@ lint: .venv/develop
 	$(BIN)/lint-imports
 
 check: lint test
+
+train-data: .venv/develop
+	$(BIN)/python -m training.fetch
+	$(BIN)/python -m training.voices
+	$(BIN)/python -m training.prepare
+
+train: .venv/develop
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m training.train --run-dir $(RUN) --minutes $(MINUTES) $(if $(wildcard $(RUN)/state.pt),--resume)
+
+model: .venv/develop
+	$(BIN)/fsnp-export $(RUN)/checkpoint.tar --mulca original -o $(RUN)/model.onnx --force
+
+evaluate: .venv/develop
+	$(PIP) --no-deps -r training/evaluation/peers.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m training.evaluation default=$(MODEL)
 
 clean:
 	rm -rf .venv demo build dist

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsnp_onnx.cli.console import new_app, print_version, run, say
+from fsnp_onnx.cli.console import VersionOption, new_app, run, say
 from fsnp_onnx.errors import InstallError
 from fsnp_onnx.runtime.files import replacing
 from fsnp_onnx.runtime.session import load_onnxruntime
@@ -81,15 +81,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
         Path | None, typer.Option(metavar="JSON", help="Write findings and certificates.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
-    version: Annotated[  # noqa: ARG001 - its callback ends the command
-        bool,
-        typer.Option(
-            "--version",
-            help="Print the version.",
-            is_eager=True,
-            callback=lambda value: print_version(wanted=value),
-        ),
-    ] = False,
+    version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
 ) -> None:
     """Export a FullSubNet+ checkpoint to ONNX and prove that the file equals the network."""
     load_onnxruntime()
@@ -165,6 +157,12 @@ def _lines(report: Report) -> list[str]:
             f"{file.n_nodes:6d} {worst.max_abs_error:11.1e} {worst.allowed:8.1e} {worst.snr_db:7.1f}"
         )
     lines.append("(error of the mask against the float64 network, worst of all probes)")
+    loosest = max(p.allowed for file in report.exported for p in file.spec.parity)
+    if loosest > 0.1:  # a hundredth of what the clamped mask spans
+        lines.append(
+            f"note: a bound of {loosest:.2g} excludes little; float32 itself is that far off on this "
+            "network's norms (docs/parity.md)"
+        )
     if report.difference:
         lines.append(
             f"simplified against original on noisy speech: mask differs by up to "

@@ -47,6 +47,8 @@ def plan_jobs(
         OutputError: Two inputs would be written to one output.
     """
     failed: dict[str, Exception] = {}
+    if "" in (*inputs, output):
+        raise typer.BadParameter("a name is empty; is a shell variable not set?")
     into_folder = len(inputs) > 1 or any(Path(name).is_dir() for name in inputs)
     if STREAM in inputs or output == STREAM:
         jobs = [_stream_job(inputs, output, into_folder=into_folder)]

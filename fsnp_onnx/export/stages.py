@@ -104,11 +104,11 @@ class Float64GroupNorm(nn.Module):
         """Normalise over channels and time."""
         n_channels = x.shape[1]
         mean = x.sum(1).double().mean(-1)[:, None, None] / n_channels
-        deviation = torch.linalg.vector_norm(x - mean.to(x.dtype), dim=1)  # of each frame
+        centred = x - mean.to(x.dtype)
+        deviation = torch.linalg.vector_norm(centred, dim=1)  # of each frame
         variance = (deviation.double() ** 2).mean(-1)[:, None, None] / n_channels
-        gain = self.weight.double()[:, None] / torch.sqrt(variance + self.eps)
-        shift = self.bias.double()[:, None] - mean * gain
-        return x * gain.to(x.dtype) + shift.to(x.dtype)
+        spread = torch.sqrt(variance + self.eps).to(x.dtype)
+        return centred * (self.weight[:, None] / spread) + self.bias[:, None]
 
 
 def with_float64_group_norms(module: nn.Module) -> nn.Module:

@@ -82,8 +82,9 @@ class MaskModel:
         """
         if provider not in ("auto", "cpu", "cuda"):
             raise ProviderError(f"provider {provider!r} is unknown; use 'auto', 'cpu' or 'cuda'")
-        if threads is not None and not _is_count(threads, 1):
-            raise ProviderError(f"threads is {threads!r}; give 1, 2, 3 ..., or None for all CPUs")
+        most = max(os.cpu_count() or 1, 64)  # more would spin against each other
+        if threads is not None and not (_is_count(threads, 1) and threads <= most):
+            raise ProviderError(f"threads is {threads!r}; give 1 to {most}, or None for all CPUs")
         if not _is_count(device_id, 0):
             raise ProviderError(f"device_id is {device_id!r}; give a whole number of 0 or more")
         if not isinstance(model, str | os.PathLike | bytes):
@@ -135,6 +136,7 @@ class MaskModel:
 
     def _current(self) -> _Opened:
         if self._opened.pid != os.getpid():  # two threads may both do this: either one is good
+            _inherited.append(self._opened)
             self._opened = self._open()
         return self._opened
 
@@ -202,6 +204,11 @@ class MaskModel:
                 f"{self.name} cannot be opened by ONNX Runtime {ort.__version__} "
                 f"({_first_line(error)}); expected an ONNX file written by fsnp-export"
             ) from error
+
+
+_inherited: list[
+    _Opened
+] = []  # never freed in a child: that waits for threads the fork left behind
 
 
 def installed_wheels() -> dict[str, str]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.errors import InstallError, MissingFileError, ModelFileError, ProviderError
 from fsnp_onnx.runtime import session
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
 from fsnp_onnx.runtime.session import MaskModel
 from fsnp_onnx.spec import METADATA_KEY, StftSpec
 from tests.data.make_unity import SPEC, build, compressed_one
@@ -145,6 +146,16 @@ def test_forked_child_opens_a_session_of_its_own(unity_path: Path) -> None:
             shape = pool.apply_async(_run_in_child, (model,)).get(timeout=30)
     assert shape == (1, 2, 257, 8)
     assert model._current().session is parent_session
+
+
+def test_forked_child_of_a_process_with_several_models_does_not_hang() -> None:
+    models = [MaskModel(DEFAULT_MODEL, "cpu") for _ in range(2)]
+    expected = [model.run(*spectra(1, 8)) for model in models]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            shape = pool.apply_async(_run_in_child, (models[0],)).get(timeout=30)
+    assert shape == expected[0].shape
 
 
 def _run_in_child(model: MaskModel) -> tuple[int, ...]:
