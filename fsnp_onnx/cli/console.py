@@ -46,9 +46,10 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def say_error(error: BaseException) -> None:
-    """Print an error as one line."""
-    say(f"error: {one_line(error)}")
+def say_error(error: BaseException, about: str = "") -> None:
+    """Print an error as one line that names the file it is about."""
+    message = one_line(error)
+    say(f"error: {message}" if about in message else f"error: {about}: {message}")
 
 
 def print_version(*, wanted: bool) -> None:

@@ -27,7 +27,7 @@ from fsnp_onnx.cli.console import (
     say,
     say_error,
 )
-from fsnp_onnx.cli.plan import Job, plan_jobs, require_free, require_free_plot
+from fsnp_onnx.cli.plan import STREAM, Job, plan_jobs, require_free, require_free_plot
 from fsnp_onnx.cli.plot import require_matplotlib, save_spectrograms
 from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime import audio
@@ -267,7 +267,7 @@ def _tell(report: Report, *, as_json: bool) -> None:
 
 
 def _tell_failure(name: str, error: Exception, *, as_json: bool) -> None:
-    say_error(error)
+    say_error(error, about="" if name == STREAM else name)
     if as_json:
         typer.echo(json.dumps({"input": name, "error": one_line(error)}))
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from fsnp_onnx.errors import ConfigError, OutputError
+from fsnp_onnx.errors import CheckpointError, ConfigError, OutputError
 from fsnp_onnx.export.assemble import assemble
 from fsnp_onnx.export.attention import MULCA_FORMS, MulcaForm
 from fsnp_onnx.export.checkpoint import Checkpoint, read_checkpoint
@@ -143,7 +143,11 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
         checkpoint = checkpoint.resolve()  # outputs are named after it
     on_step(f"reading {checkpoint.name}")
     loaded = read_checkpoint(checkpoint)
-    inferred = infer(loaded.tensors, read_toml(Path(config)) if config else loaded.config)
+    document = read_toml(Path(config)) if config else loaded.config
+    try:
+        inferred = infer(loaded.tensors, document)
+    except (CheckpointError, ConfigError) as error:
+        raise type(error)(f"{checkpoint}: {error}") from error
     forms = choose_forms(inferred.network, mulca)
     paths = output_paths(checkpoint, loaded.name, Path(output) if output else None, forms)
     sources = [checkpoint, Path(config)] if config else [checkpoint]

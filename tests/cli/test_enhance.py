@@ -167,6 +167,18 @@ def test_one_bad_file_does_not_stop_the_others(
     assert len(errors) == 2
 
 
+def test_an_error_names_the_recording_it_is_about(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud = np.full(3000, 3e38, np.float32)
+    loud[::2] *= -1
+    sf.write("loud.wav", loud, 44100, "FLOAT")
+    wav("fine.wav")
+    assert run("fine.wav", "loud.wav", "-o", "out") == 1
+    (error,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
+    assert error.startswith("error: loud.wav: ")
+
+
 def test_existing_output_is_kept_without_force(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
