@@ -73,7 +73,9 @@ def test_the_file_says_what_it_is_and_nothing_of_the_machine(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_operator_is_one_that_has_a_cuda_kernel(name: str, export_golden: ExportGolden) -> None:
+def test_every_operator_is_one_that_has_a_cuda_kernel(
+    name: str, export_golden: ExportGolden
+) -> None:
     for file in export_golden(name).exported:
         assert _operators(onnx.load(file.path).graph) <= ON_CUDA
 
