@@ -52,7 +52,7 @@ def say_error(error: BaseException, about: str = "") -> None:
     say(f"error: {message}" if about in message else f"error: {about}: {message}")
 
 
-def print_version(*, wanted: bool) -> None:
+def _print_version(*, wanted: bool) -> None:
     """Print the version and end the command, if wanted; the callback of --version."""
     if wanted:
         typer.echo(f"fsnp-onnx {version('fsnp-onnx')}")
@@ -65,7 +65,7 @@ VersionOption = Annotated[
         "--version",
         help="Print the version.",
         is_eager=True,
-        callback=lambda value: print_version(wanted=value),
+        callback=lambda value: _print_version(wanted=value),
     ),
 ]
 

@@ -156,7 +156,7 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     network = FullSubNetPlus(inferred.network).eval()
     network.load_state_dict(loaded.tensors)
     on_step("tracing the sub-band stage")
-    sub_band = _traced_sub_band(network, options)
+    sub_band = _tidied(trace_sub_band(network, options.block_frames, options.opset), options)
     models: dict[Path, bytes] = {}
     exported = []
     for form, path in zip(forms, paths, strict=True):
@@ -235,15 +235,12 @@ def check_output(path: Path, sources: Sequence[Path], *, force: bool) -> None:
         raise OutputError(f"folder {path.parent} does not exist; create it first")
 
 
-def _traced_sub_band(network: FullSubNetPlus, options: Options) -> onnx.ModelProto:
-    stage = trace_sub_band(network, options.block_frames, options.opset)
+def _tidied(stage: onnx.ModelProto, options: Options) -> onnx.ModelProto:
     return simplify(stage) if options.simplify else stage
 
 
 def _build(network: FullSubNetPlus, sub_band: onnx.ModelProto, options: Options) -> onnx.ModelProto:
-    full_band = trace_full_band(network, options.opset)
-    if options.simplify:
-        full_band = simplify(full_band)
+    full_band = _tidied(trace_full_band(network, options.opset), options)
     model = assemble(full_band, sub_band, network.config, options.block_frames)
     compact(model.graph)
     return model
