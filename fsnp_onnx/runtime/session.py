@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+import weakref
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
@@ -38,7 +39,7 @@ _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY, _FATAL_ONLY, _WARNINGS = 3, 4, 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Opened:
     """A session, the process it belongs to, and the options of its runs."""
 
@@ -136,7 +137,6 @@ class MaskModel:
 
     def _current(self) -> _Opened:
         if self._opened.pid != os.getpid():  # two threads may both do this: either one is good
-            _inherited.append(self._opened)
             self._opened = self._open()
         return self._opened
 
@@ -149,7 +149,9 @@ class MaskModel:
         # of the speed, and the heap of the C library keeps more than an arena does.
         arenas = f"cpu:0;gpu:{device_id}" if _runs_on_cuda(session) else "cpu:0"
         run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arenas)
-        return _Opened(os.getpid(), session, run_options)
+        opened = _Opened(os.getpid(), session, run_options)
+        _alive.add(opened)
+        return opened
 
     def _open_session(self, ort: ModuleType) -> Any:
         _, provider, device_id, _ = self._arguments
@@ -206,9 +208,13 @@ class MaskModel:
             ) from error
 
 
-_inherited: list[
-    _Opened
-] = []  # never freed in a child: that waits for threads the fork left behind
+# Freeing an inherited session in a forked child waits for its threads, whose ids now belong to threads
+# of a new session: for ever. So a child keeps every session that existed, be it garbage that only
+# waits for its collection.
+_alive: weakref.WeakSet[_Opened] = weakref.WeakSet()
+_inherited: list[_Opened] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _inherited.extend(_alive))
 
 
 def installed_wheels() -> dict[str, str]:
