@@ -1,5 +1,6 @@
 """The network that is trained: its sizes, its first weights, and its description in a TOML."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,17 +24,34 @@ def small_config(mulca: Form) -> NetworkConfig:
     )
 
 
-def fresh_network(mulca: Form, seed: int) -> FullSubNetPlus:
-    """A network with random weights; what both forms of MulCA share starts alike."""
+def fresh_network(mulca: Form, seed: int, sizes: NetworkConfig | None = None) -> FullSubNetPlus:
+    """A network with random weights; what both forms of MulCA share starts alike.
+
+    Args:
+        mulca: Form to train.
+        seed: Of the weights.
+        sizes: Sizes and options, default those of the default model; its form is not read.
+    """
+    sizes = sizes or small_config(mulca)
     torch.manual_seed(seed)
-    original = FullSubNetPlus(small_config("original"))
+    original = FullSubNetPlus(replace(sizes, mulca="original"))
     if mulca == "original":
         return original
-    simplified = FullSubNetPlus(small_config(mulca))
+    simplified = FullSubNetPlus(replace(sizes, mulca=mulca))
     names = simplified.state_dict().keys()
     shared = {name: weight for name, weight in original.state_dict().items() if name in names}
     simplified.load_state_dict(shared, strict=False)
     return simplified
+
+
+def renew_attention(network: FullSubNetPlus, mulca: Form, seed: int) -> None:
+    """Give the channel attentions of all branches random weights and keep the rest.
+
+    Trained attention weights of one form would give that form a start over the other.
+    """
+    fresh = fresh_network(mulca, seed, network.config)
+    for name in ("channel_attention", "channel_attention_real", "channel_attention_imag"):
+        getattr(network, name).load_state_dict(getattr(fresh, name).state_dict())
 
 
 def trained_network(checkpoint: Path, mulca: Form) -> FullSubNetPlus:

@@ -35,7 +35,7 @@ from training.loss import (
     stft,
 )
 from training.mix import Mixer
-from training.network import Form, fresh_network, toml_args, trained_network
+from training.network import Form, fresh_network, renew_attention, toml_args, trained_network
 
 WARM_UP = 0.03  # share of the budget
 AVERAGING_SPAN = 0.08  # span of the moving average of the weights, share of the steps so far
@@ -150,6 +150,7 @@ class Plan:
     """How long, how fast and in what portions a run trains."""
 
     budget_s: float
+    n_steps: int | None
     peak_learning_rate: float
     batch_size: int
     groups: int
@@ -161,6 +162,10 @@ class Plan:
         """Seconds between two lines of the log, each with a validation and a saved state."""
         return min(max(self.budget_s / 20, 15.0), 240.0)
 
+    def spent(self, run: Run) -> float:
+        """Share of the run that is done, in steps if their number is given, else in seconds."""
+        return run.step / self.n_steps if self.n_steps else run.elapsed_s / self.budget_s
+
 
 def train(run: Run, mixer: Mixer, held_out: tuple[Tensor, Tensor], plan: Plan) -> None:
     """Train until the budget is spent; log, validate and save in between."""
@@ -168,9 +173,9 @@ def train(run: Run, mixer: Mixer, held_out: tuple[Tensor, Tensor], plan: Plan) -
     last_s, last_step, losses, norms = run.elapsed_s, run.step, [], []
     words = TextColumn("{task.fields[words]}")
     with Progress(*Progress.get_default_columns(), words) as progress:
-        bar = progress.add_task("training", total=plan.budget_s, words="")
-        while run.elapsed_s < plan.budget_s:
-            rate = plan.peak_learning_rate * schedule(run.elapsed_s / plan.budget_s)
+        bar = progress.add_task("training", total=1.0, words="")
+        while plan.spent(run) < 1:
+            rate = plan.peak_learning_rate * schedule(plan.spent(run))
             for group in run.optimizer.param_groups:
                 group["lr"] = rate
             noisy, target = mixer.batch(run.step, plan.batch_size)
@@ -178,8 +183,9 @@ def train(run: Run, mixer: Mixer, held_out: tuple[Tensor, Tensor], plan: Plan) -
             losses.append(loss)
             norms.append(norm)
             run.elapsed_s = time.monotonic() - started
-            progress.update(bar, completed=run.elapsed_s, words=f"step {run.step} loss {loss:.4f}")
-            if run.elapsed_s - last_s < plan.pause_s and run.elapsed_s < plan.budget_s:
+            spent = plan.spent(run)
+            progress.update(bar, completed=spent, words=f"step {run.step} loss {loss:.4f}")
+            if run.elapsed_s - last_s < plan.pause_s and spent < 1:
                 continue
             audio_s = (run.step - last_step) * noisy.numel() / SAMPLE_RATE
             line = {
@@ -202,12 +208,18 @@ def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
     run_dir: Annotated[Path, typer.Option(help="folder of the run, made if missing")],
     bank_dir: Annotated[Path, typer.Option(help="folder that prepare.py wrote")] = BANK,
     minutes: Annotated[float, typer.Option(help="budget, resumed time included")] = 120.0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="budget in steps instead: alike on any machine")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     seed: Annotated[int, typer.Option(help="of the weights and of the data, whatever --mulca")] = 0,
     mulca: Annotated[Form, typer.Option(help="form of MulCA")] = "original",
     init: Annotated[
         Path | None, typer.Option(help="checkpoint whose weights to start from")
     ] = None,
+    new_attention: Annotated[  # noqa: FBT002
+        bool, typer.Option("--new-attention", help="with --init: channel attention starts random")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on from RUN_DIR/state.pt")] = False,  # noqa: FBT002
     learning_rate: Annotated[float, typer.Option(help="the peak of the schedule")] = 1.2e-3,
     batch_size: Annotated[int, typer.Option(help="mixtures a step, a multiple of --groups")] = 8,
@@ -221,7 +233,10 @@ def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
     n_samples = round(seconds * SAMPLE_RATE)
     try:
         bank = Bank(bank_dir, torch.device(device))
-        run = start(trained_network(init, mulca) if init else fresh_network(mulca, seed), device)
+        network = trained_network(init, mulca) if init else fresh_network(mulca, seed)
+        if new_attention:
+            renew_attention(network, mulca, seed)
+        run = start(network, device)
         run_dir.mkdir(parents=True, exist_ok=True)
         if resume:
             run.load(run_dir / "state.pt", torch.device(device))
@@ -230,7 +245,7 @@ def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
         raise typer.Exit(1) from error
     held_out = Mixer(bank, VALIDATION_SEED, n_samples, "_held_out")
     args = toml_args(run.network.config)
-    plan = Plan(60 * minutes, learning_rate, batch_size, groups, run_dir, args)
+    plan = Plan(60 * minutes, steps, learning_rate, batch_size, groups, run_dir, args)
     train(run, Mixer(bank, seed, n_samples), held_out.batch(0, min(2 * batch_size, 64)), plan)
 
 

@@ -244,6 +244,26 @@ def test_a_run_starts_from_the_weights_of_a_checkpoint(
     )
 
 
+def test_a_run_of_so_many_steps_gives_both_forms_equal_budgets(
+    trained: Path, bank_dir: Path, tmp_path: Path
+) -> None:
+    start = str(trained / "checkpoint.tar")
+    options = ("--init", start, "--new-attention", "--learning-rate", "0", "--steps", "2")
+    started = weights_of(trained / "checkpoint.tar")
+    for form in ("original", "simplified"):
+        result = run(bank_dir, tmp_path / form, "120", "--mulca", form, *options)
+        assert result.exit_code == 0, result.output
+        assert log_of(tmp_path / form)[-1]["step"] == 2
+        weights = weights_of(tmp_path / form / "checkpoint.tar")
+        kept = [name for name in weights if not name.startswith("channel_attention")]
+        for name in kept:
+            torch.testing.assert_close(weights[name], started[name], rtol=0, atol=0)
+        gate = "channel_attention.fc1.weight"
+        assert not torch.equal(weights[gate], started[gate])
+        fresh = fresh_network("original", 0).state_dict()[gate]
+        torch.testing.assert_close(weights[gate], fresh.half().float(), rtol=0, atol=0)
+
+
 def test_original_weights_start_a_simplified_network_but_not_back(
     trained: Path, tmp_path: Path
 ) -> None:
