@@ -8,7 +8,7 @@ RUN ?= training/runs/default
 MODEL ?= fsnp_onnx/models/default.onnx
 MINUTES ?= 120
 
-.PHONY: demo test lint check clean train-data train model evaluate
+.PHONY: demo test lint check clean train-data train model evaluate bench
 
 demo: .venv/runtime
 	@mkdir -p demo
@@ -41,6 +41,13 @@ evaluate: .venv/develop
 	$(PIP) --no-deps -r training/evaluation/peers.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m training.evaluation default=$(MODEL)
 
+# about two hours on two cores, most of it memory; each name is a command of its own
+bench: .venv/develop
+	$(PIP) --no-deps -r training/evaluation/peers.txt
+	for name in speed memory cold-start profile gemm scaling peers; do \
+	  $(BIN)/python -m benchmarks $$name || exit 1; \
+	done
+
 clean:
 	rm -rf .venv demo build dist
 
@@ -53,5 +60,5 @@ clean:
 	@touch $@
 
 .venv/develop: pyproject.toml constraints-dev.txt | .venv/bin/python
-	$(PIP) -c constraints-dev.txt -e '.[cpu,export,plot,training,test,lint]'
+	$(PIP) -c constraints-dev.txt -e '.[cpu,export,plot,training,bench,test,lint]'
 	@touch $@ .venv/runtime

@@ -1,0 +1,194 @@
+"""`python -m benchmarks NAME`: measure one thing, store it, render the page."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks import machine
+from benchmarks.report import write_report
+from fsnp_onnx import FsnpError
+from fsnp_onnx.runtime.cpus import available_cpus
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+RESULTS = Path(__file__).parent / "results"
+
+Networks = Annotated[
+    list[str], typer.Option("--network", help="published, default, or a checkpoint; repeatable")
+]
+Threads = Annotated[int, typer.Option(min=1, help="of every system")]
+Seconds = Annotated[float, typer.Option(min=0.1, help="of audio")]
+Repeats = Annotated[int, typer.Option(min=1, help="rounds, the systems taking turns")]
+Durations = Annotated[list[float], typer.Option(help="in seconds; repeatable")]
+BOTH = ["published", "default"]
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    results: Annotated[Path, typer.Option(help="folder of the raw numbers")] = RESULTS,
+) -> None:
+    """Measure speed and memory. The page, RESULTS.md, is written beside the folder of results."""
+    results.mkdir(parents=True, exist_ok=True)
+    context.obj = results
+
+
+@app.command()
+def speed(
+    context: typer.Context,
+    network: Networks = BOTH,
+    threads: Threads = 2,
+    seconds: Seconds = 10.0,
+    repeats: Repeats = 7,
+) -> None:
+    """Float32 and int8 against torch run eagerly."""
+    from benchmarks.speed import measure
+
+    settings = {"threads": threads, "seconds": seconds, "repeats": repeats}
+    _record(context, settings, partial(_per_network, network, measure, threads, seconds, repeats))
+
+
+@app.command()
+def memory(
+    context: typer.Context,
+    network: Networks = BOTH,
+    threads: Threads = 2,
+    duration: Durations = [10.0, 60.0, 600.0, 3600.0],  # noqa: B006 - typer copies it
+    torch_duration: Durations = [10.0, 60.0],  # noqa: B006
+    repeats: Repeats = 3,
+) -> None:
+    """Peak memory against duration (an hour through the published size takes a quarter of one)."""
+    from benchmarks.memory import measure
+
+    settings = {"threads": threads, "repeats": repeats}
+    _record(
+        context,
+        settings,
+        partial(_per_network, network, measure, threads, duration, torch_duration, repeats),
+    )
+
+
+@app.command()
+def cold_start(
+    context: typer.Context, network: Networks = BOTH, threads: Threads = 2, repeats: Repeats = 7
+) -> None:
+    """Import, load and one second of audio in a fresh process."""
+    from benchmarks.startup import measure
+
+    settings = {"threads": threads, "repeats": repeats}
+    _record(context, settings, partial(_per_network, network, measure, threads, repeats))
+
+
+@app.command()
+def gemm(
+    context: typer.Context,
+    network: Networks = BOTH,
+    threads: Threads = 2,
+    seconds: Seconds = 5.0,
+    repeats: Repeats = 7,
+) -> None:
+    """The sub-band stage against plain matrix products of the same shapes."""
+    from benchmarks.gemm import measure
+
+    settings = {"threads": threads, "seconds": seconds, "repeats": repeats}
+    _record(context, settings, partial(_per_network, network, measure, threads, seconds, repeats))
+
+
+@app.command()
+def scaling(
+    context: typer.Context,
+    network: Networks = BOTH,
+    files: Annotated[int, typer.Option(min=1, help="in the folder that the jobs share")] = 16,
+    file_seconds: Seconds = 20.0,
+    seconds: Seconds = 10.0,
+    repeats: Repeats = 3,
+) -> None:
+    """Over threads of one session, and over jobs of fsnp-enhance of one thread each."""
+    from benchmarks.scaling import measure
+
+    counts = steps(available_cpus()[0])
+    settings = {"threads": "1 per job", "seconds": seconds, "repeats": repeats}
+    folder = (files, file_seconds)
+    _record(
+        context, settings, partial(_per_network, network, measure, counts, folder, seconds, repeats)
+    )
+
+
+@app.command()
+def peers(
+    context: typer.Context,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=MODEL.onnx", help="ours; repeatable")
+    ] = None,
+    seconds: Seconds = 10.0,
+    repeats: Repeats = 5,
+) -> None:
+    """Other enhancers: real-time factor on one thread, beside their quality."""
+    from benchmarks.peers import measure
+
+    pairs = [text.rpartition("=") for text in model or [f"default={DEFAULT_MODEL}"]]
+    models = {name or Path(path).stem: Path(path) for name, _, path in pairs}
+    settings = {"threads": 1, "seconds": seconds, "repeats": repeats}
+    _record(context, settings, lambda: measure(models, seconds, repeats))
+
+
+@app.command()
+def profile(
+    context: typer.Context,
+    network: Networks = BOTH,
+    threads: Threads = 2,
+    seconds: Seconds = 10.0,
+    repeats: Repeats = 5,
+) -> None:
+    """Where the time goes, by stage and operator."""
+    from benchmarks.profile import measure
+
+    settings = {"threads": threads, "seconds": seconds, "repeats": repeats}
+    _record(context, settings, partial(_per_network, network, measure, threads, seconds, repeats))
+
+
+@app.command()
+def report(context: typer.Context) -> None:
+    """Render the page again from the numbers there are."""
+    typer.echo(f"wrote {write_report(context.obj)}")
+
+
+def steps(most: int) -> list[int]:
+    """Return 1, 2, 4, ... up to a number, and that number."""
+    return sorted({2**i for i in range(most.bit_length())} | {most})
+
+
+def _per_network(
+    names: list[str], measure: Callable[..., dict[str, Any]], *arguments: object
+) -> dict[str, Any]:
+    """Measure one network after the other."""
+    from benchmarks.networks import prepare
+
+    return {network.name: measure(network, *arguments) for network in prepare(names)}
+
+
+def _record(
+    context: typer.Context, settings: dict[str, Any], measure: Callable[[], dict[str, Any]]
+) -> None:
+    """Measure, store what came out with what it ran on, and render the page."""
+    name = context.info_name
+    environment = machine.describe()
+    try:
+        results = measure()
+    except (FsnpError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        typer.echo(f"error: {name} was not measured: {error}", err=True)
+        raise typer.Exit(1) from error
+    environment["load_after"] = machine.load()
+    document = {"environment": environment, "settings": settings, "results": results}
+    text = json.dumps(document, indent=1, allow_nan=False)
+    (context.obj / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    typer.echo(f"wrote {write_report(context.obj)}")
+
+
+if __name__ == "__main__":
+    app()

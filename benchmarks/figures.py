@@ -1,0 +1,47 @@
+"""Two pictures: memory against duration, and speed against quality."""
+
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib.figure import Figure
+
+Document = dict[str, Any]
+
+
+def draw_memory(document: Document, path: Path) -> None:
+    """Draw peak memory over duration, one panel per network, one line per system."""
+    networks = document["results"]
+    figure = Figure(figsize=(5 * len(networks), 4), layout="constrained")
+    panels = figure.subplots(1, len(networks), squeeze=False, sharey=True)[0]
+    for axes, (network, result) in zip(panels, networks.items(), strict=True):
+        for system, points in result["points"].items():
+            there = [point for point in points if "peak_mb" in point]
+            minutes = [point["audio_s"] / 60 for point in there]
+            axes.plot(minutes, [median(p["peak_mb"]) for p in there], marker="o", label=system)
+        axes.set(xscale="log", yscale="log", title=network, xlabel="minutes of audio")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(frameon=False)
+    panels[0].set_ylabel("peak memory of the process (MB)")
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def draw_peers(document: Document, path: Path) -> None:
+    """Draw PESQ over real-time factor, ours filled."""
+    results = document["results"]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for title, seconds in results["seconds"].items():
+        if title not in results["quality"]:
+            continue
+        place = (median(seconds) / results["audio_s"], results["quality"][title]["pesq"])
+        own = title in results["own"]
+        axes.scatter(*place, s=60, facecolor="C0" if own else "none", edgecolor="C0")
+        axes.annotate(title, place, xytext=(6, 4), textcoords="offset points")
+    noisy = results["quality"]["noisy"]["pesq"]
+    axes.axhline(noisy, linestyle="--", color="black", linewidth=1, label="noisy input")
+    axes.set(xscale="log", xlabel="seconds per second of audio, one thread", ylabel="PESQ-WB")
+    axes.margins(x=0.15)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110, metadata={"Software": None})

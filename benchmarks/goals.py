@@ -1,0 +1,91 @@
+"""What the project set out to reach, beside what was measured."""
+
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+Document = dict[str, Any]
+Value = Callable[[dict[str, Document]], float]
+
+
+def goals(documents: dict[str, Document]) -> list[list[str]]:
+    """Return one row per goal: what, goal, measured, and whether it is met."""
+    rows = []
+    for what, find, sign, bound, pattern in _GOALS:
+        goal = f"{'at most' if sign < 0 else 'at least'} {pattern.format(bound)}"
+        try:
+            value = find(documents)
+        except KeyError:
+            rows.append([what, goal, "not measured", ""])
+            continue
+        met = "met" if sign * (value - bound) >= 0 else "**missed**"
+        rows.append([what, goal, pattern.format(value), met])
+    return rows
+
+
+def _against_torch(precision: str) -> Value:
+    def find(documents: dict[str, Document]) -> float:
+        return median(ratios(documents["speed"]["results"]["published"]["seconds"], precision))
+
+    return find
+
+
+def _snr_db(network: str) -> Value:
+    def find(documents: dict[str, Document]) -> float:
+        found = {
+            (d["of"], d["from"]): d["snr_db"]
+            for d in documents["speed"]["results"][network]["differences"]
+        }
+        return float(found["int8", "float32"])
+
+    return find
+
+
+def _peak_mb(audio_s: float) -> Value:
+    def find(documents: dict[str, Document]) -> float:
+        points = documents["memory"]["results"]["published"]["points"]["float32"]
+        by_duration = {point["audio_s"]: point for point in points}
+        return float(median(by_duration[audio_s]["peak_mb"]))
+
+    return find
+
+
+def _share(documents: dict[str, Document]) -> float:
+    precision = documents["gemm"]["results"]["published"]["precisions"]["float32"]
+    return median(shares(precision, "onnxruntime", "sub_band_s"))
+
+
+def _jobs(network: str) -> Value:
+    def find(documents: dict[str, Document]) -> float:
+        results = documents["scaling"]["results"][network]["precisions"]["float32"]["jobs"]
+        return 1 / median(ratios(results["seconds"], "2", "1"))
+
+    return find
+
+
+def ratios(seconds: dict[str, list[float]], system: str, reference: str = "torch") -> list[float]:
+    """Return time over that of a reference, round by round."""
+    return [a / b for a, b in zip(seconds[system], seconds[reference], strict=True)]
+
+
+def shares(precision: dict[str, Any], library: str, what: str) -> list[float]:
+    """Return the time of the products alone over that of the layers or stage, round by round."""
+    counts = [product["count"] for product in precision["products"]]
+    alone_s = [
+        sum(n * one for n, one in zip(counts, times, strict=True))
+        for times in precision["product_s"][library]
+    ]
+    return [a / b for a, b in zip(alone_s, precision[what], strict=True)]
+
+
+_GOALS: tuple[tuple[str, Value, int, float, str], ...] = (
+    ("published, float32: time over torch's", _against_torch("float32"), -1, 0.80, "{:.2f}"),
+    ("published, int8: time over torch's", _against_torch("int8"), -1, 0.30, "{:.2f}"),
+    ("published: int8 against float32, SNR", _snr_db("published"), 1, 30, "{:.1f} dB"),
+    ("default: int8 against float32, SNR", _snr_db("default"), 1, 30, "{:.1f} dB"),
+    ("published, float32: peak memory, 10 minutes", _peak_mb(600), -1, 700, "{:.0f} MB"),
+    ("published, float32: peak memory, 60 minutes", _peak_mb(3600), -1, 2500, "{:.0f} MB"),
+    ("published, float32: sub-band stage, share of the products", _share, 1, 0.85, "{:.2f}"),
+    ("published, float32: two jobs of one thread over one", _jobs("published"), 1, 1.7, "{:.2f} x"),
+    ("default, float32: two jobs of one thread over one", _jobs("default"), 1, 1.7, "{:.2f} x"),
+)

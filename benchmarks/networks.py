@@ -1,0 +1,76 @@
+"""What is measured: checkpoints, and their exports, made here and kept while they are up to date."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from fsnp_onnx.errors import FsnpError
+from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig
+from fsnp_onnx.export.pipeline import Options, Precision, export_checkpoint
+
+PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "int8")
+DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v1.tar")
+WORK = Path("benchmarks/work")
+_EXPORTER = Path(__file__).parents[1] / "fsnp_onnx" / "export"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A checkpoint and the files exported from it.
+
+    Attributes:
+        name: In tables.
+        checkpoint: What torch loads.
+        models: Exported files by precision.
+        missing: Precisions that could not be exported, with the reason.
+    """
+
+    name: str
+    checkpoint: Path
+    models: dict[str, Path]
+    missing: dict[str, str]
+
+
+def prepare(names: Sequence[str], work: Path = WORK) -> list[Network]:
+    """Make the checkpoints that are made here, and export all in every precision.
+
+    Args:
+        names: "published" (the published sizes, seeded random weights: speed does not depend on
+            them), "default" (the bundled model's checkpoint), or the path of a checkpoint.
+        work: Folder for what is made.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    return [_prepare(name, work) for name in names]
+
+
+def _prepare(name: str, work: Path) -> Network:
+    if name == "published":
+        checkpoint = work / "published.tar"
+        if not checkpoint.exists():
+            torch.manual_seed(0)
+            state = FullSubNetPlus(NetworkConfig()).state_dict()
+            torch.save({"model": state, "epoch": 0}, checkpoint)
+    else:
+        checkpoint = DEFAULT_CHECKPOINT if name == "default" else Path(name)
+        name = name if name == "default" else checkpoint.stem
+    network = Network(name, checkpoint, {}, {})
+    for precision in PRECISIONS:
+        try:
+            network.models[precision] = _export(network, work, precision)
+        except FsnpError as error:
+            network.missing[precision] = str(error)
+    return network
+
+
+def _export(network: Network, work: Path, precision: Precision) -> Path:
+    path = work / f"{network.name}.{precision}.onnx"
+    sources = [network.checkpoint, *_EXPORTER.glob("*.py")]
+    if path.exists() and path.stat().st_mtime > max(source.stat().st_mtime for source in sources):
+        return path
+    print(f"exporting {network.name} in {precision}", flush=True)
+    options = Options(precision=precision)
+    export_checkpoint(network.checkpoint, path, mulca=["original"], options=options, force=True)
+    return path

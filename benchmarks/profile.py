@@ -1,0 +1,62 @@
+"""Where the time goes: by stage and operator, and outside the network."""
+
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.networks import Network
+from benchmarks.nodes import own_times, profile
+from benchmarks.recording import noisy_speech
+from benchmarks.rounds import alternate, timed
+from fsnp_onnx import Enhancer
+from fsnp_onnx.runtime.session import MaskModel
+from fsnp_onnx.runtime.stft import stft
+
+
+def measure(network: Network, threads: int, seconds: float, repeats: int) -> dict[str, Any]:
+    """Profile every precision of a network.
+
+    Returns:
+        Per precision the time of every stage and operator (median over rounds), and the times of
+        whole runs of the network and of the runtime around it, without the profiler.
+    """
+    noisy, rate_hz = noisy_speech(seconds)
+    return {
+        "audio_s": seconds,
+        "precisions": {
+            precision: _measure(path, noisy, rate_hz, threads, repeats)
+            for precision, path in network.models.items()
+        },
+        "missing": network.missing,
+    }
+
+
+def _measure(
+    path: Path, noisy: NDArray[np.float32], rate_hz: int, threads: int, repeats: int
+) -> dict[str, Any]:
+    enhancer = Enhancer(path, provider="cpu", threads=threads)
+    model = MaskModel(path, provider="cpu", threads=threads)
+    spec = model.spec.stft
+    spectrum = stft(noisy, spec, spec.n_frames(noisy.size))[None]
+    whole = {
+        "network": lambda: timed(lambda: model.run(spectrum.real, spectrum.imag)),
+        "enhance": lambda: timed(lambda: enhancer.enhance(noisy, rate_hz)),
+    }
+    alternate(whole, 1)  # warms up
+    seconds = alternate(whole, repeats)
+    rounds: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for _ in range(repeats):
+        totals: dict[tuple[str, str], float] = defaultdict(float)
+        for stage, operator, node_s in own_times(profile(path, noisy, threads).nodes):
+            totals[stage, operator] += node_s
+        for key, total_s in totals.items():
+            rounds[key].append(total_s)
+    operators = [
+        {"stage": stage, "operator": operator, "seconds": median(totals_s)}
+        for (stage, operator), totals_s in rounds.items()
+    ]
+    return {"seconds": seconds, "operators": sorted(operators, key=lambda o: -o["seconds"])}

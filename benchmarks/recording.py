@@ -1,0 +1,33 @@
+"""Noisy speech of any length, from the recordings in this repository."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.runtime import audio
+
+ROOT = Path(__file__).parents[1]
+FILES = (
+    "fsnp_onnx/export/speech.flac",
+    "samples/hiss_0db_noisy.flac",
+    "samples/hum_5db_noisy.flac",
+)
+
+
+def recordings(files: tuple[str, ...] = FILES) -> list[tuple[NDArray[np.float32], int]]:
+    """Return samples, float32 [N], and sample rate in Hz of each file."""
+    opened = [audio.read(ROOT / file) for file in files]
+    return [(samples[:, 0], stored.sample_rate) for samples, stored in opened]
+
+
+def noisy_speech(seconds: float) -> tuple[NDArray[np.float32], int]:
+    """Return the recordings one after another, again and again, for so many seconds.
+
+    Returns:
+        float32 [N] and the sample rate in Hz.
+    """
+    parts = recordings()
+    (rate,) = {rate for _, rate in parts}
+    joined = np.concatenate([samples for samples, _ in parts])
+    return np.resize(joined, round(seconds * rate)), rate

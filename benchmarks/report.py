@@ -1,0 +1,153 @@
+"""results/*.json -> RESULTS.md: nothing is printed that no JSON holds."""
+
+import json
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from benchmarks import sections
+from benchmarks.figures import draw_memory, draw_peers
+from benchmarks.goals import goals
+from benchmarks.sections import table
+
+Document = dict[str, Any]
+WIDTH = 100
+
+SECTIONS = {
+    "speed": (
+        "Speed against torch",
+        (
+            "torch runs the whole utterance eagerly in float32, from samples to samples: torch.stft, "
+            "network, mask, torch.istft. All have the same weights and the same number of threads."
+        ),
+        sections.speed,
+    ),
+    "memory": (
+        "Memory",
+        (
+            "Peak resident memory of a fresh process that loads the model and enhances one recording, "
+            "the samples of recording and result (8 bytes for each) included. What takes over a minute "
+            "is not repeated."
+        ),
+        sections.memory,
+    ),
+    "cold-start": (
+        "Cold start",
+        (
+            "A fresh Python process imports, loads, enhances one second of audio and ends; its files "
+            "lie in the page cache. `fsnp-enhance` is the command itself, float32, from WAV to WAV."
+        ),
+        sections.cold_start,
+    ),
+    "profile": (
+        "Where the time goes",
+        (
+            "ONNX Runtime's profiler, node by node. *Around the network* is what `Enhancer.enhance` "
+            "takes beyond the network (transform, mask, inverse), measured without the profiler; "
+            "(loop) is what a Loop takes beyond the nodes inside it."
+        ),
+        sections.profile,
+    ),
+    "gemm": (
+        "Share of the machine's matrix products",
+        (
+            "What share of the time of the recurrent layers, and of the whole sub-band stage, do their "
+            "matrix products take where they are computed alone? 1 would be layers that do nothing "
+            "else. int8 is held against products of 8-bit integers (MatMulInteger); its layers also "
+            "quantise their input. A MAC is one multiplication and addition."
+        ),
+        sections.gemm,
+    ),
+    "scaling": (
+        "Threads and jobs",
+        (
+            "Threads of one session, and jobs of `fsnp-enhance` on a folder, the start of all processes "
+            "included. *Same files*: equal to those of one job, byte for byte."
+        ),
+        sections.scaling,
+    ),
+    "peers": (
+        "Other enhancers",
+        (
+            "One thread each, weights and libraries as each package ships them; models of 48 kHz "
+            "resample inside the time. Quality: means over the noisy mixtures of "
+            "[docs/quality.md](../docs/quality.md)."
+        ),
+        sections.peers,
+    ),
+}
+FIGURES = {"memory": draw_memory, "peers": draw_peers}
+
+_INTRODUCTION = """# Benchmarks
+
+Written by `python -m benchmarks` from the raw numbers in [{folder}]({folder}/): `make bench` runs all,
+every section names its own command. Systems take turns round after round; a number is the median
+over the rounds, in brackets the quartiles, and a ratio is taken within each round. *published* is
+the published size (8.675 M parameters) with seeded random weights, *default* the bundled model; all
+exports are of the original form. MB are 10^6 bytes.
+"""
+
+
+def write_report(folder: Path) -> Path:
+    """Write RESULTS.md beside a folder of results, and its pictures into the folder.
+
+    Returns:
+        Path of the page.
+    """
+    documents = read_results(folder)
+    parts = [_INTRODUCTION.format(folder=folder.name)]
+    parts += ["## Goals\n", table(["what", "goal", "measured", ""], goals(documents))]
+    parts += ["## Measured on\n", *_measured_on(documents)]
+    parts += [_section(name, documents.get(name), folder) for name in SECTIONS]
+    page = folder.parent / "RESULTS.md"
+    page.write_text("\n".join(parts), encoding="utf-8")
+    return page
+
+
+def read_results(folder: Path) -> dict[str, Document]:
+    """Read what was measured, by the name of the benchmark."""
+    files = {name: folder / f"{name}.json" for name in SECTIONS}
+    return {
+        name: json.loads(file.read_text(encoding="utf-8"))
+        for name, file in files.items()
+        if file.exists()
+    }
+
+
+def _section(name: str, document: Document | None, folder: Path) -> str:
+    title, text, render = SECTIONS[name]
+    text = f"## {title}\n\n{fill(text, WIDTH)}\n\n`python -m benchmarks {name}`"
+    if document is None:
+        return f"{text}: not measured.\n"
+    given = ", ".join(f"{key} {value}" for key, value in document["settings"].items())
+    text = f"{text}, {given}.\n\n{render(document)}"
+    if name in FIGURES:
+        picture = folder / f"{name}.png"
+        FIGURES[name](document, picture)
+        text += f"\n![{title}]({folder.name}/{picture.name})\n"
+    return text
+
+
+def _measured_on(documents: dict[str, Document]) -> list[str]:
+    if not documents:
+        return ["Not measured.\n"]
+    rows = []
+    machines: dict[str, None] = {}
+    for name, document in documents.items():
+        environment = document["environment"]
+        machines[_machine(environment)] = None
+        loads = [f"{environment[key][0]:.2f}" for key in ("load", "load_after")]
+        letter = chr(ord("A") + list(machines).index(_machine(environment)))
+        rows.append([name, environment["date"], str(environment["commit"]), letter, *loads])
+    header = ["benchmark", "date (UTC)", "commit", "machine", "load before", "load after"]
+    listed = [f" - **{chr(ord('A') + i)}**: {text}" for i, text in enumerate(machines)]
+    return ["\n".join(listed) + "\n", table(header, rows)]
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
+    return (
+        f"{environment['cpu']}, {environment['cpus']} usable ({environment['cpus_limited_by']}), "
+        f"{', '.join(environment['flags'])}; {environment['memory_gb']:g} GB; "
+        f"{environment['system']}; {versions}"
+    )

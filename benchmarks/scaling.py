@@ -1,0 +1,118 @@
+"""Over threads of one session, and over processes of fsnp-enhance with one thread each."""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from benchmarks.networks import Network
+from benchmarks.recording import FILES, noisy_speech, recordings
+from benchmarks.rounds import alternate, timed
+from fsnp_onnx import Enhancer
+
+
+def over_threads(
+    model: Path, counts: Sequence[int], seconds: float, repeats: int
+) -> dict[str, Any]:
+    """Time sessions of different numbers of threads on the same speech, taking turns.
+
+    Returns:
+        Seconds of every round by number of threads, and the largest difference from one thread.
+    """
+    noisy, rate_hz = noisy_speech(seconds)
+    enhance = {n: partial(_enhance, Enhancer(model, "cpu", n), noisy, rate_hz) for n in counts}
+    waves = {n: run() for n, run in enhance.items()}
+    rounds = alternate({str(n): partial(timed, run) for n, run in enhance.items()}, repeats)
+    reference = waves[counts[0]]
+    return {
+        "audio_s": seconds,
+        "seconds": rounds,
+        "max_abs": {str(n): float(np.abs(wave - reference).max()) for n, wave in waves.items()},
+    }
+
+
+def over_jobs(
+    model: Path, counts: Sequence[int], folder_of: tuple[int, float], repeats: int
+) -> dict[str, Any]:
+    """Time fsnp-enhance on a folder with different numbers of jobs of one thread, taking turns.
+
+    Args:
+        model: An exported file.
+        counts: Numbers of jobs.
+        folder_of: Number of files, and the length of each in seconds (the samples, repeated).
+        repeats: Rounds.
+
+    Returns:
+        Seconds of the whole command by number of jobs, and whether the outputs are the same.
+    """
+    n_files, file_s = folder_of
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        audio_s = write_folder(folder / "noisy", n_files, file_s)
+        systems: dict[str, Callable[[], dict[str, Any]]] = {
+            str(n): partial(_run_jobs, model, folder, n) for n in counts
+        }
+        runs = alternate(systems, repeats)
+    reference = runs[str(counts[0])][0]["outputs"]
+    return {
+        "audio_s": audio_s,
+        "files": n_files,
+        "seconds": {jobs: [run["seconds"] for run in there] for jobs, there in runs.items()},
+        "identical": {
+            jobs: all(run["outputs"] == reference for run in there) for jobs, there in runs.items()
+        },
+    }
+
+
+def write_folder(folder: Path, n_files: int, file_s: float) -> float:
+    """Write copies of the samples, each repeated to a length; return the seconds of them all."""
+    folder.mkdir()
+    samples = recordings(FILES[1:])
+    total_s = 0.0
+    for index in range(n_files):
+        noisy, rate_hz = samples[index % len(samples)]
+        n_samples = round(file_s * rate_hz)
+        soundfile.write(folder / f"{index:03d}.wav", np.resize(noisy, n_samples), rate_hz)
+        total_s += n_samples / rate_hz
+    return total_s
+
+
+def measure(
+    network: Network,
+    counts: Sequence[int],
+    folder_of: tuple[int, float],
+    seconds: float,
+    repeats: int,
+) -> dict[str, Any]:
+    """Measure both for every precision of a network."""
+    return {
+        "precisions": {
+            precision: {
+                "threads": over_threads(path, counts, seconds, repeats),
+                "jobs": over_jobs(path, counts, folder_of, repeats),
+            }
+            for precision, path in network.models.items()
+        },
+        "missing": network.missing,
+    }
+
+
+def _enhance(enhancer: Enhancer, noisy: NDArray[np.float32], rate_hz: int) -> NDArray[np.floating]:
+    return enhancer.enhance(noisy, rate_hz)
+
+
+def _run_jobs(model: Path, folder: Path, jobs: int) -> dict[str, Any]:
+    output = folder / f"jobs_{jobs}"
+    options = ["--model", str(model), "--provider", "cpu", "--threads", "1", "--jobs", str(jobs)]
+    command = [sys.executable, "-m", "fsnp_onnx", str(folder / "noisy"), "-o", f"{output}/", "-f"]
+    seconds = timed(partial(subprocess.run, [*command, *options], check=True, capture_output=True))
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(output.iterdir())]
+    return {"seconds": seconds, "outputs": digests}

@@ -1,0 +1,62 @@
+"""This runtime against the torch network run eagerly, same weights, same threads, taking turns."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.eager import Eager
+from benchmarks.networks import Network
+from benchmarks.recording import noisy_speech
+from benchmarks.rounds import alternate, timed
+from fsnp_onnx import Enhancer
+from fsnp_onnx.export.parity import snr_db
+
+
+def measure(network: Network, threads: int, seconds: float, repeats: int) -> dict[str, Any]:
+    """Time torch, float32 and int8 on the same speech.
+
+    Returns:
+        Seconds of every round by system, and the differences of what they return.
+    """
+    eager = Eager(network.checkpoint, threads)
+    noisy, rate_hz = noisy_speech(seconds)
+    # whole hops: torch's inverse falls apart on the samples after the last one
+    noisy = noisy[: noisy.size // eager.hop_length * eager.hop_length]
+    enhancers = {
+        precision: Enhancer(path, provider="cpu", threads=threads)
+        for precision, path in network.models.items()
+    }
+    systems: dict[str, Callable[[], NDArray[np.floating]]] = {
+        "torch": partial(eager.enhance, noisy)
+    }
+    for precision, enhancer in enhancers.items():
+        systems[precision] = partial(enhancer.enhance, noisy, rate_hz)
+    waves = {name: enhance() for name, enhance in systems.items()}  # warms up, too
+    timings = {name: partial(timed, enhance) for name, enhance in systems.items()}
+    pairs = [("float32", "torch"), ("int8", "float32"), ("int8", "torch")]
+    return {
+        "audio_s": noisy.size / rate_hz,
+        "seconds": alternate(timings, repeats),
+        "differences": [
+            _difference(found, reference, waves)
+            for found, reference in pairs
+            if found in waves and reference in waves
+        ],
+        "missing": network.missing,
+    }
+
+
+def _difference(
+    found: str, reference: str, waves: dict[str, NDArray[np.floating]]
+) -> dict[str, Any]:
+    error = waves[found] - waves[reference]
+    return {
+        "of": found,
+        "from": reference,
+        "max_abs": float(np.abs(error).max()),
+        "peak": float(np.abs(waves[reference]).max()),
+        "snr_db": snr_db(waves[reference], error),
+    }
