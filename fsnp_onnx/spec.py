@@ -127,6 +127,21 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechProbe:
+    """What quantisation did to one recording of speech.
+
+    Attributes:
+        recording: What was enhanced.
+        snr_db: Energy of what the float32 file makes of it over that of the difference, in dB.
+        required_db: Bound that ``snr_db`` had to reach.
+    """
+
+    recording: str
+    snr_db: float
+    required_db: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """Everything a stranger needs to run an exported file, and where the file comes from.
 
@@ -136,10 +151,12 @@ class ModelSpec:
         min_frames: Shortest input in frames.
         look_ahead: Future frames that the sub-band model sees.
         mulca: Form of the MulCA channel attention, None for networks without MulCA.
-        precision: Arithmetic of the graph.
+        precision: Arithmetic of the graph, "float32", or "int8" for a quantised LSTM.
         network: Sizes and options of the network, for people.
         provenance: Exporter, versions, opset, checkpoint sha256 and epoch.
-        parity: The certificate, one entry per probe.
+        parity: The certificate, one entry per probe; of the float32 graph that was quantised if
+            the precision is "int8".
+        quantization: How far an int8 file is from that float32 graph, one entry per recording.
     """
 
     stft: StftSpec
@@ -151,6 +168,7 @@ class ModelSpec:
     network: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     parity: tuple[Probe, ...] = ()
+    quantization: tuple[SpeechProbe, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the numbers of frames."""
@@ -209,15 +227,19 @@ _TYPES: dict[object, tuple[type, ...]] = {
 def _from_document(document: dict[str, Any]) -> ModelSpec:
     if (document["inputs"], document["output"]) != (list(INPUT_NAMES), OUTPUT_NAME):
         raise ValueError(f"expected inputs {INPUT_NAMES} and output {OUTPUT_NAME!r}")
-    probes = document["parity"]
-    if not isinstance(probes, list):
-        raise TypeError(f"parity is {probes!r}, expected a list")
     known = {f.name for f in fields(ModelSpec)}
     values = {key: value for key, value in document.items() if key in known}
     values["stft"] = _from_table(StftSpec, document["stft"])
     values["mask"] = _from_table(MaskSpec, document["mask"])
-    values["parity"] = tuple(_from_table(Probe, probe) for probe in probes)
+    values["parity"] = _from_tables(Probe, document["parity"])
+    values["quantization"] = _from_tables(SpeechProbe, document.get("quantization", []))
     return _from_table(ModelSpec, values)
+
+
+def _from_tables(cls: type[T], tables: object) -> tuple[T, ...]:
+    if not isinstance(tables, list):
+        raise TypeError(f"expected a list of {cls.__name__}, found {tables!r}")
+    return tuple(_from_table(cls, table) for table in tables)
 
 
 def _from_table(cls: type[T], table: object) -> T:

@@ -85,6 +85,8 @@ def test_a_damaged_transform_is_refused(stft: Any) -> None:
         {"parity": {}},
         {"parity": {"n_frames": 8}},
         {"parity": [[]]},
+        {"quantization": 3},
+        {"quantization": [{"recording": "speech", "snr_db": "40", "required_db": 30.0}]},
         {"parity": [{**asdict(SPEC.parity[0]), "snr_db": "120"}]},
         {"parity": [{**asdict(SPEC.parity[0]), "n_frames": 8.5}]},
         {"parity": [{**asdict(SPEC.parity[0]), "max_abs_error": None}]},

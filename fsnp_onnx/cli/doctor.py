@@ -117,6 +117,12 @@ def _model_lines(model: dict[str, Any]) -> list[str]:
             f"{probe['n_frames']:8d}{probe['batch']:7d}{probe['max_abs_error']:13.1e}"
             f"{probe['allowed']:10.1e}{probe['snr_db']:8.1f}"
         )
+    if model["quantization"]:
+        lines.append("(of the float32 graph; int8 against it, SNR of the enhanced waveform:)")
+    lines += [
+        f"{probe['snr_db']:8.1f} dB on {probe['recording']} ({probe['required_db']:g} dB required)"
+        for probe in model["quantization"]
+    ]
     return lines
 
 

@@ -44,10 +44,13 @@ def assemble(
     stage = onnx.ModelProto()
     stage.CopyFrom(full_band)
     _splice(graph, stage.graph, before=True)
-    opsets = {entry.domain: entry.version for entry in full_band.opset_import}
+    opsets = {
+        entry.domain: entry.version for entry in (*sub_band.opset_import, *full_band.opset_import)
+    }
+    used = sorted({"", *(node.domain for node in sub_band.graph.node)})
     return onnx.helper.make_model(
         graph,
-        opset_imports=[onnx.helper.make_opsetid("", opsets[""])],
+        opset_imports=[onnx.helper.make_opsetid(domain, opsets[domain]) for domain in used],
         ir_version=min(full_band.ir_version, 10),
         producer_name="fsnp-onnx",
     )

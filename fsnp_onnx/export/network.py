@@ -25,6 +25,7 @@ SubBandModel = Literal["LSTM", "GRU", "TCN"]
 Attention = Literal["TSSE", "SE", "CBAM", "ECA"]
 Activation = Literal["ReLU", "Tanh", "ReLU6"]
 ComplexNorm = Literal["own", "magnitude"]
+Branch = Literal["", "_real", "_imag"]
 
 DILATIONS: Final = (1, 2, 5, 9)
 
@@ -183,7 +184,7 @@ class FullSubNetPlus(nn.Module):
         self.fb_model_imag = TcnModel(n_freqs, n_freqs, tcn, config.fb_activation)
         self.sb_model = build_sub_band_model(config)
 
-    def attend(self, branch: Literal["", "_real", "_imag"], x: Tensor) -> Tensor:
+    def attend(self, branch: Branch, x: Tensor) -> Tensor:
         """Apply the channel attention of one branch, [B, F, T] -> [B, F, T]."""
         if not self.config.attention:
             return x
@@ -193,6 +194,18 @@ class FullSubNetPlus(nn.Module):
     def statistics(self, branch_input: Tensor) -> Statistics:
         """Return centre and spread of a branch's input [B, F, T]."""
         return statistics(branch_input, self.config.norm)
+
+    def branch_input(self, branch: Branch, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
+        """Return the normalised and attended input of one branch, [B, F, T + look_ahead]."""
+        x = noisy_imag if branch == "_imag" else noisy_real
+        of_magnitude = branch == "" or self.config.complex_norm == "magnitude"
+        if of_magnitude:
+            magnitude = self._pad(torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag))
+        x = magnitude if branch == "" else self._pad(x)
+        return self.attend(branch, normalise(x, self.statistics(magnitude if of_magnitude else x)))
+
+    def _pad(self, x: Tensor) -> Tensor:
+        return nn.functional.pad(x, (0, self.config.look_ahead))
 
     def full_band(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
         """Run the three full-band branches.
@@ -204,22 +217,12 @@ class FullSubNetPlus(nn.Module):
         Returns:
             The attended magnitude and the three TCN outputs, each [B, F, T + look_ahead].
         """
-        padding = (0, self.config.look_ahead)
-        real = nn.functional.pad(noisy_real, padding)
-        imag = nn.functional.pad(noisy_imag, padding)
-        magnitude = torch.sqrt(real * real + imag * imag)
-        of_magnitude = self.statistics(magnitude)
-        shared = self.config.complex_norm == "magnitude"
-        of_real = of_magnitude if shared else self.statistics(real)
-        of_imag = of_magnitude if shared else self.statistics(imag)
-        attended = self.attend("", normalise(magnitude, of_magnitude))
-        attended_real = self.attend("_real", normalise(real, of_real))
-        attended_imag = self.attend("_imag", normalise(imag, of_imag))
+        attended = self.branch_input("", noisy_real, noisy_imag)
         return (
             attended,
             self.fb_model(attended),
-            self.fb_model_real(attended_real),
-            self.fb_model_imag(attended_imag),
+            self.fb_model_real(self.branch_input("_real", noisy_real, noisy_imag)),
+            self.fb_model_imag(self.branch_input("_imag", noisy_real, noisy_imag)),
         )
 
     def sub_band_input(self, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:

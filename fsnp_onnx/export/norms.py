@@ -40,6 +40,13 @@ def is_cumulative(norm: Norm) -> bool:
     return norm.startswith("cumulative")
 
 
+def sums_over_time(norm: Norm) -> tuple[str, ...]:
+    """Name the sums over a whole utterance that an offline norm is computed from."""
+    if is_cumulative(norm):
+        return ()
+    return ("sums", "squares") if has_centre(norm) else ("sums",)
+
+
 def normalise(x: Tensor, statistics: Statistics) -> Tensor:
     """Return (x - centre) / spread."""
     centre, spread = statistics

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import copy
+import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-import numpy as np
 import onnx
 
-from fsnp_onnx.errors import CheckpointError, ConfigError, OutputError
+from fsnp_onnx.errors import CheckpointError, ConfigError
 from fsnp_onnx.export.assemble import assemble
-from fsnp_onnx.export.attention import MULCA_FORMS, MulcaForm
+from fsnp_onnx.export.attention import MulcaForm
 from fsnp_onnx.export.checkpoint import Checkpoint, read_checkpoint
 from fsnp_onnx.export.compact import compact
 from fsnp_onnx.export.config import Inferred, infer, read_toml
+from fsnp_onnx.export.fidelity import Difference, certify_quantization, compare_forms
 from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
-from fsnp_onnx.export.parity import certify, noisy_speech, probe_sizes, snr_db
+from fsnp_onnx.export.outputs import check_outputs, choose_forms, output_paths
+from fsnp_onnx.export.parity import certify, probe_sizes
+from fsnp_onnx.export.quantize import quantize, require_quantisable
 from fsnp_onnx.export.simplify import simplify
 from fsnp_onnx.export.trace import trace_full_band, trace_sub_band
-from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.files import replacing
-from fsnp_onnx.runtime.session import MaskModel
-from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import METADATA_KEY, ModelSpec
 
 OPSETS = range(18, 22)
 BLOCK_FRAMES = range(1, 1025)
 PathLike = str | os.PathLike[str]
+Precision = Literal["float32", "int8"]
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,15 @@ class Options:
         block_frames: Frames per iteration of the sub-band Loop; bounds memory, changes no number.
         opset: ONNX operator set.
         simplify: Run onnxsim.
+        precision: "int8" quantises the sub-band LSTM, for CPUs.
+        min_snr_db: How close an int8 file must come to float32 on speech, in dB SNR.
     """
 
     block_frames: int = 64
     opset: int = 18
     simplify: bool = True
+    precision: Precision = "float32"
+    min_snr_db: float = 30.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -57,6 +63,14 @@ class Options:
                 raise ConfigError(
                     f"{name} is {value}; expected {allowed.start} to {allowed.stop - 1}"
                 )
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"precision is {self.precision!r}; expected float32 or int8")
+        if self.precision == "int8" and not self.simplify:
+            raise ConfigError(
+                "precision int8 needs the weights that onnxsim folds; leave --no-simplify out"
+            )
+        if not math.isfinite(self.min_snr_db):
+            raise ConfigError(f"min_snr_db is {self.min_snr_db}; expected a number of dB")
 
 
 @dataclass(frozen=True)
@@ -77,19 +91,6 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How far the simplified MulCA is from the original one on real speech.
-
-    Attributes:
-        max_mask_error: max |mask - mask| over the compressed masks, which span +-10.
-        snr_db: Energy of the enhanced waveform over that of the difference, in dB.
-    """
-
-    max_mask_error: float
-    snr_db: float
-
-
-@dataclass(frozen=True)
 class Report:
     """What an export found and wrote.
 
@@ -105,6 +106,26 @@ class Report:
     exported: tuple[Exported, ...]
     difference: Difference | None
 
+    def to_json(self) -> str:
+        """Return all of it, certificates included, as JSON text."""
+        document = {
+            "checkpoint": str(self.checkpoint),
+            "stft": asdict(self.inferred.stft),
+            "network": self.inferred.network.as_dict(),
+            "sources": self.inferred.sources,
+            "files": [
+                {
+                    "path": str(file.path),
+                    "bytes": file.n_bytes,
+                    "nodes": file.n_nodes,
+                    "spec": json.loads(file.spec.to_metadata()),
+                }
+                for file in self.exported
+            ],
+            "simplified_against_original": asdict(self.difference) if self.difference else None,
+        }
+        return json.dumps(document, indent=2) + "\n"
+
 
 def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     checkpoint: PathLike,
@@ -113,6 +134,7 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     config: PathLike | None = None,
     mulca: Sequence[MulcaForm] | None = None,
     options: Options | None = None,
+    report: PathLike | None = None,
     force: bool = False,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -124,6 +146,7 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
         config: Training TOML; default the one inside the checkpoint, or published defaults.
         mulca: Forms to write; default original and simplified, or the form it was trained in.
         options: How graphs are built.
+        report: File for what was found and written, as JSON.
         force: Overwrite existing files.
         on_step: Called with a line of text as each step begins.
 
@@ -135,129 +158,103 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
         CheckpointError: It is no FullSubNet+ checkpoint, or its weights are bad.
         ConfigError: The configuration or an option is invalid or contradicts the tensors.
         OutputError: An output exists or cannot be written.
-        ParityError: A graph differs from its network; nothing was written.
+        ParityError: A graph differs from its network, or int8 too far from float32; nothing was
+            written.
     """
     options = options or Options()
     checkpoint = Path(checkpoint)
     if checkpoint.name in {"", ".."}:
         checkpoint = checkpoint.resolve()  # outputs are named after it
     on_step(f"reading {checkpoint.name}")
-    loaded = read_checkpoint(checkpoint)
-    document = read_toml(Path(config)) if config else loaded.config
-    try:
-        inferred = infer(loaded.tensors, document)
-    except (CheckpointError, ConfigError) as error:
-        raise type(error)(f"{checkpoint}: {error}") from error
+    loaded, inferred = _read(checkpoint, Path(config) if config else None)
+    if options.precision == "int8":
+        require_quantisable(inferred.network)
     forms = choose_forms(inferred.network, mulca)
-    paths = output_paths(checkpoint, loaded.name, Path(output) if output else None, forms)
-    sources = [checkpoint, Path(config)] if config else [checkpoint]
-    for path in paths:
-        check_output(path, sources, force=force)
+    stem = checkpoint.with_name(loaded.name)
+    paths = output_paths(stem, Path(output) if output else None, forms, options.precision)
+    sources = [Path(source) for source in (checkpoint, config) if source]
+    check_outputs(paths, Path(report) if report else None, sources, force=force)
     network = FullSubNetPlus(inferred.network).eval()
     network.load_state_dict(loaded.tensors)
     on_step("tracing the sub-band stage")
     sub_band = _tidied(trace_sub_band(network, options.block_frames, options.opset), options)
-    models: dict[Path, bytes] = {}
+    files: dict[Path, bytes] = {}
     exported = []
     for form, path in zip(forms, paths, strict=True):
-        name = f" ({form})" if form else ""
-        on_step(f"tracing the full-band stage{name}")
         variant = with_mulca(network, form)
-        graph = _build(variant, sub_band, options)
-        on_step(f"proving parity{name}")
-        models[path], spec = _prove(graph, variant, loaded, inferred, options)
-        exported.append(Exported(path, spec, len(models[path]), _count_nodes(graph.graph)))
+        spec = _describe(variant, loaded, inferred, options)
+        files[path], spec, n_nodes = _export_form(variant, sub_band, spec, options, on_step)
+        exported.append(Exported(path, spec, len(files[path]), n_nodes))
     difference = None
     if {"original", "simplified"} <= set(forms):
         on_step("comparing simplified with original on speech")
-        by_form = dict(zip(forms, models.values(), strict=True))
-        difference = _compare(by_form["original"], by_form["simplified"])
+        by_form = dict(zip(forms, files.values(), strict=True))
+        difference = compare_forms(by_form["original"], by_form["simplified"])
+    found = Report(checkpoint, inferred, tuple(exported), difference)
+    if report:
+        files[Path(report)] = found.to_json().encode()
     with ExitStack() as all_or_none:
-        for path, model in models.items():
+        for path, content in files.items():
             on_step(f"writing {path}")
-            all_or_none.enter_context(replacing(path)).write_bytes(model)
-    return Report(checkpoint, inferred, tuple(exported), difference)
+            all_or_none.enter_context(replacing(path)).write_bytes(content)
+    return found
 
 
-def choose_forms(
-    network: NetworkConfig, asked: Sequence[MulcaForm] | None
-) -> tuple[MulcaForm | None, ...]:
-    """Return the forms of MulCA to write, (None,) for a network without MulCA.
+def _read(checkpoint: Path, config: Path | None) -> tuple[Checkpoint, Inferred]:
+    loaded = read_checkpoint(checkpoint)
+    try:
+        return loaded, infer(loaded.tensors, read_toml(config) if config else loaded.config)
+    except (CheckpointError, ConfigError) as error:
+        raise type(error)(f"{checkpoint}: {error}") from error
 
-    Raises:
-        ConfigError: A form was asked for that this network does not have.
+
+def _export_form(
+    network: FullSubNetPlus,
+    sub_band: onnx.ModelProto,
+    spec: ModelSpec,
+    options: Options,
+    on_step: Callable[[str], None],
+) -> tuple[bytes, ModelSpec, int]:
+    """Build one form's graph and prove it, then quantise it if asked: bytes, spec, nodes.
+
+    The equivalent form is held against the convolutions: it claims to be the same number.
     """
-    forms = tuple(dict.fromkeys(asked or ()))
-    unknown = [form for form in forms if form not in MULCA_FORMS]
-    if unknown:
-        raise ConfigError(f"mulca is {unknown[0]!r}; expected one of {', '.join(MULCA_FORMS)}")
-    if network.attention != "TSSE":
-        if forms:
-            raise ConfigError(
-                f"mulca {forms[0]!r} was asked for, but the network's channel attention is "
-                f"{network.attention or 'none'}; leave --mulca out"
-            )
-        return (None,)
-    if network.mulca == "simplified":
-        if set(forms) - {"simplified"}:
-            raise ConfigError(
-                f"mulca {forms[0]!r} was asked for, but the network was trained in the simplified "
-                "form and has no convolutions; leave --mulca out"
-            )
-        return ("simplified",)
-    return forms or ("original", "simplified")
-
-
-def output_paths(
-    checkpoint: Path, name: str, output: Path | None, forms: Sequence[MulcaForm | None]
-) -> list[Path]:
-    """Return one path per form: NAME.FORM.onnx, or exactly ``output`` if there is one form."""
-    if output is not None and (len(forms) == 1 or output.is_dir()):
-        return [output]  # a folder is refused later
-    stem = checkpoint.with_name(name) if output is None else output
-    name = stem.name.removesuffix(".onnx")
-    return [stem.with_name(".".join(filter(None, (name, form, "onnx")))) for form in forms]
-
-
-def check_output(path: Path, sources: Sequence[Path], *, force: bool) -> None:
-    """Refuse an output before the work rather than after it.
-
-    Raises:
-        OutputError: It exists (without ``force``), is an input, or its folder does not exist.
-    """
-    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
-        raise OutputError(f"output {path} is an input; give another output")
-    if path.exists() and not force:
-        raise OutputError(f"output {path} exists already; give another one or --force")
-    if path.is_dir():
-        raise OutputError(f"output {path} is a folder; give the path of a file")
-    if not path.parent.is_dir():
-        raise OutputError(f"folder {path.parent} does not exist; create it first")
+    name = f" ({spec.mulca})" if spec.mulca else ""
+    on_step(f"tracing the full-band stage{name}")
+    full_band = _tidied(trace_full_band(network, options.opset), options)
+    graph = _join(full_band, sub_band, network.config, options)
+    on_step(f"proving parity{name}")
+    reference = with_mulca(network, "original") if spec.mulca == "equivalent" else network
+    sizes = probe_sizes(spec.min_frames, spec.look_ahead, options.block_frames)
+    spec = replace(spec, parity=certify(_stamp(graph, spec), reference, sizes))
+    if options.precision == "int8":
+        on_step(f"quantising, and comparing with float32 on speech{name}")
+        float32 = _stamp(graph, spec)
+        graph = _join(full_band, quantize(sub_band), network.config, options)
+        spec = replace(spec, precision="int8")
+        rate_hz, min_snr_db = spec.stft.sample_rate_hz, options.min_snr_db
+        probes = certify_quantization(float32, _stamp(graph, spec), rate_hz, min_snr_db)
+        spec = replace(spec, quantization=probes)
+    return _stamp(graph, spec), spec, _count_nodes(graph.graph)
 
 
 def _tidied(stage: onnx.ModelProto, options: Options) -> onnx.ModelProto:
     return simplify(stage) if options.simplify else stage
 
 
-def _build(network: FullSubNetPlus, sub_band: onnx.ModelProto, options: Options) -> onnx.ModelProto:
-    full_band = _tidied(trace_full_band(network, options.opset), options)
-    model = assemble(full_band, sub_band, network.config, options.block_frames)
+def _join(
+    full_band: onnx.ModelProto, sub_band: onnx.ModelProto, config: NetworkConfig, options: Options
+) -> onnx.ModelProto:
+    model = assemble(full_band, sub_band, config, options.block_frames)
     compact(model.graph)
     return model
 
 
-def _prove(
-    graph: onnx.ModelProto,
-    network: FullSubNetPlus,
-    checkpoint: Checkpoint,
-    inferred: Inferred,
-    options: Options,
-) -> tuple[bytes, ModelSpec]:
-    """Stamp the metadata, check parity on the bytes, and stamp the certificate.
-
-    The equivalent form is held against the convolutions: it claims to be the same number.
-    """
-    spec = ModelSpec(
+def _describe(
+    network: FullSubNetPlus, checkpoint: Checkpoint, inferred: Inferred, options: Options
+) -> ModelSpec:
+    """Return the metadata of a file without its certificate."""
+    return ModelSpec(
         stft=inferred.stft,
         min_frames=network.config.min_frames,
         look_ahead=network.config.look_ahead,
@@ -274,10 +271,6 @@ def _prove(
             "epoch": checkpoint.epoch,
         },
     )
-    reference = with_mulca(network, "original") if spec.mulca == "equivalent" else network
-    sizes = probe_sizes(spec.min_frames, spec.look_ahead, options.block_frames)
-    spec = replace(spec, parity=certify(_stamp(graph, spec), reference, sizes))
-    return _stamp(graph, spec), spec
 
 
 def _stamp(graph: onnx.ModelProto, spec: ModelSpec) -> bytes:
@@ -287,20 +280,6 @@ def _stamp(graph: onnx.ModelProto, spec: ModelSpec) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
-
-
-def _compare(original: bytes, simplified: bytes) -> Difference:
-    models = [MaskModel(model, provider="cpu") for model in (original, simplified)]
-    spec = models[0].spec.stft
-    speech = noisy_speech(spec.sample_rate_hz)
-    spectrum = stft(speech, spec, spec.n_frames(speech.size))[None]
-    masks = [model.run(spectrum.real, spectrum.imag) for model in models]
-    waves = [
-        Enhancer(model, provider="cpu").enhance(speech, spec.sample_rate_hz)
-        for model in (original, simplified)
-    ]
-    max_mask_error = float(np.abs(masks[1] - masks[0]).max())
-    return Difference(max_mask_error, snr_db(waves[0], waves[1] - waves[0]))
 
 
 def _count_parameters(network: FullSubNetPlus) -> int:

@@ -3,8 +3,9 @@
 The sub-band model takes about 96 % of the arithmetic and, run on a whole utterance, memory for F
 sequences of all frames. It only looks back in time, so it can be run over blocks of frames with its
 state carried along: exact, at any length, in bounded memory. The full-band stage sees the whole
-utterance (its TCNs and norms need it) and also computes the statistics of the sub-band norm, without
-the tensor of neighbourhoods that they are defined on.
+utterance, because its norms and attentions need it; here are its beginning, the normalised and attended
+input of a branch, and its end, the statistics of the sub-band norm. What lies between, the TCNs, is
+full_band.py's. Tensors are time-major, [T, B, F], but for what enters and leaves the network.
 
 Sums over an utterance are taken in float64: the mean of a real or imaginary part nearly vanishes, and
 dividing by it magnifies every rounding error.
@@ -18,21 +19,43 @@ import torch
 from torch import Tensor, nn
 
 from fsnp_onnx.export import norms
-from fsnp_onnx.export.network import FullSubNetPlus, RecurrentModel, neighbourhoods
+from fsnp_onnx.export.network import Branch, FullSubNetPlus, RecurrentModel, neighbourhoods
 
 
-class FullBandStage(nn.Module):
-    """Noisy spectrum -> the four sources of the sub-band model and the statistics of its norm.
+class BranchInput(nn.Module):
+    """Noisy spectrum -> the input of one branch's TCN and its sums over time.
 
-    Shape: two [B, F, T] -> four [B, F, T + look_ahead], then the spread and, for norms that have one,
-    the centre: [B, 1, 1] (offline norms) or [B, F, T + look_ahead] (cumulative norms).
+    Shape: two [B, F, T] -> [T + look_ahead, B, F]; then, for offline norms, sums [B, F] of float64, and
+    for the Gaussian one the sums of its squares.
+    """
+
+    def __init__(self, network: FullSubNetPlus, branch: Branch) -> None:
+        super().__init__()
+        self.network = _WithFloat64Statistics(network)
+        self.branch = branch
+        self.n_sums = len(norms.sums_over_time(network.config.norm))
+
+    def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
+        """Return the input and its sums."""
+        x = self.network.branch_input(self.branch, noisy_real, noisy_imag)
+        sums = [(x.double() ** power).sum(-1) for power in range(1, self.n_sums + 1)]
+        return (x.permute(2, 0, 1).contiguous(), *sums)
+
+
+class SubBandStatistics(nn.Module):
+    """Centre and spread of the sub-band norm, without the tensor of neighbourhoods it is defined on.
+
+    Each row of the stacked sources is weighed by the number of neighbourhoods that hold it.
+
+    Shape: offline norms: number of frames [1] and the sums over time [B, F] of four sources (then of
+    their squares) -> spread (then centre) [B, 1]. Cumulative norms: sources four [T, B, F] ->
+    spread (then centre) [T, B, F].
     """
 
     neighbours: Tensor
 
     def __init__(self, network: FullSubNetPlus) -> None:
         super().__init__()
-        self.network = _WithFloat64Statistics(network)
         self.norm = network.config.norm
         self.n_features = network.config.sub_band_features
         n_freqs = network.config.n_freqs
@@ -40,46 +63,44 @@ class FullBandStage(nn.Module):
         counts = nn.functional.one_hot(index, 4 * n_freqs).sum(1).double()
         self.register_buffer("neighbours", counts)  # [F, 4 F]: how often a bin sees a source row
 
-    def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
-        """Return sources and statistics."""
-        sources = self.network.full_band(noisy_real, noisy_imag)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return the statistics in float32."""
         summarise = self._cumulative if norms.is_cumulative(self.norm) else self._offline
-        centre, spread = summarise(sources)
-        dtype = noisy_real.dtype
-        outputs = (*sources, spread.to(dtype))
-        return outputs if centre is None else (*outputs, centre.to(dtype))
+        centre, spread = summarise(inputs)
+        return (spread.float(),) if centre is None else (spread.float(), centre.float())
 
-    def _offline(self, sources: tuple[Tensor, ...]) -> norms.Statistics:
-        """Weigh each source row by the number of neighbourhoods that hold it."""
-        weights = self.neighbours.sum(0).chunk(4)
-        n_entries = self.neighbours.sum() * sources[0].shape[-1]
+    def _offline(self, inputs: tuple[Tensor, ...]) -> norms.Statistics:
+        n_entries = self.neighbours.sum() * inputs[0].double()
+        weights = self.neighbours.sum(0)
 
-        def total(values: list[Tensor]) -> Tensor:
-            sums = [v.sum(-1) @ w for v, w in zip(values, weights, strict=True)]
-            return torch.stack(sums).sum(0)[:, None, None]
+        def total(sums: tuple[Tensor, ...]) -> Tensor:
+            return (torch.cat(sums, dim=-1) @ weights)[:, None]
 
-        mean = total([s.double() for s in sources]) / n_entries
+        mean = total(inputs[1:5]) / n_entries
         if self.norm == "offline_laplace_norm":
             return None, mean + norms.OFFLINE_EPSILON
-        squares = total([(s.double() - mean) ** 2 for s in sources])
+        squares = total(inputs[5:9]) - n_entries * mean * mean
         return mean, torch.sqrt(squares / (n_entries - 1)) + norms.OFFLINE_EPSILON
 
     def _cumulative(self, sources: tuple[Tensor, ...]) -> norms.Statistics:
-        rows = torch.cat(sources, dim=1).double()
+        rows = torch.cat(sources, dim=-1).double().permute(1, 2, 0)
         sums = self.neighbours @ rows
         squares = self.neighbours @ (rows * rows) if norms.has_centre(self.norm) else None
-        return norms.cumulative_statistics(sums, squares, self.n_features)
+        statistics = norms.cumulative_statistics(sums, squares, self.n_features)
+        centre, spread = (s if s is None else s.permute(2, 0, 1) for s in statistics)
+        assert spread is not None
+        return centre, spread
 
 
 class _WithFloat64Statistics(FullSubNetPlus):
-    """The same modules as a given network, all norms summed in float64."""
+    """The attentions of a given network, all norms summed in float64."""
 
     def __init__(self, network: FullSubNetPlus) -> None:
         nn.Module.__init__(self)
         self.config = network.config
         for name, module in network.named_children():
-            if name != "sb_model":
-                self.add_module(name, with_float64_group_norms(module))
+            if name.startswith("channel_attention"):
+                self.add_module(name, module)
 
     def statistics(self, branch_input: Tensor) -> norms.Statistics:
         centre, spread = super().statistics(branch_input.double())
@@ -126,7 +147,7 @@ def with_float64_group_norms(module: nn.Module) -> nn.Module:
 class RecurrentStage(nn.Module):
     """One block of frames through the LSTM or GRU, state in and state out.
 
-    Shape: sources four [B, F, n], statistics [B, 1, 1] or [B, F, n], states [layers, B F, H]
+    Shape: sources four [n, B, F], statistics [B, 1] or [n, B, F], states [layers, B F, H]
     -> mask [B, 2, F, n], states.
     """
 
@@ -159,7 +180,7 @@ class RecurrentStage(nn.Module):
 class TcnStage(nn.Module):
     """A block of bins through the sub-band TCN, all frames at once: it is not causal.
 
-    Shape: sources four [B, F, T], statistics [B, 1, 1] or [B, F, T], index [n, features]
+    Shape: sources four [T, B, F], statistics [B, 1] or [T, B, F], index [n, features]
     -> mask [B, 2, n, T].
     """
 
@@ -171,10 +192,10 @@ class TcnStage(nn.Module):
     def forward(self, *block: Tensor) -> Tensor:
         """Return the mask of the block."""
         sources, (centre, spread), (index,) = split_block(self.config.norm, block)
-        if spread.shape[1] != 1:
+        if norms.is_cumulative(self.config.norm):
             own_bin = index[:, self.config.sb_num_neighbors]
-            spread = spread.index_select(1, own_bin)
-            centre = centre if centre is None else centre.index_select(1, own_bin)
+            spread = spread.index_select(2, own_bin)
+            centre = centre if centre is None else centre.index_select(2, own_bin)
         features = neighbourhood_features(sources, (centre, spread), index)
         n_frames, batch, n_bins = features.shape[:3]
         mask: Tensor = self.sb_model(features.permute(1, 2, 3, 0).flatten(0, 1))
@@ -187,22 +208,22 @@ def neighbourhood_features(
     """Gather and normalise the neighbourhood of every bin.
 
     Args:
-        sources: Four tensors [B, F, n].
-        statistics: Centre and spread, [B, 1, 1] or [B, bins, n].
+        sources: Four tensors [n, B, F].
+        statistics: Centre and spread, [B, 1] or [n, B, bins].
         index: Source rows that each bin sees, [bins, features].
 
     Returns:
         [n, B, bins, features].
     """
-    rows = torch.cat(sources, dim=1)
-    offline = statistics[1].shape[1] == 1
+    rows = torch.cat(sources, dim=-1)
+    offline = statistics[1].dim() == 2  # noqa: PLR2004 - see the shapes above
     if offline:  # one number for all: cheaper before the rows are repeated
         rows = norms.normalise(rows, statistics)
-    features = rows.permute(2, 0, 1).index_select(-1, index.flatten())
+    features = rows.index_select(-1, index.flatten())
     features = features.reshape(*features.shape[:2], -1, index.shape[1])
     if offline:
         return features
-    centre, spread = (s if s is None else s.permute(2, 0, 1)[..., None] for s in statistics)
+    centre, spread = (s if s is None else s[..., None] for s in statistics)
     assert spread is not None
     return norms.normalise(features, (centre, spread))
 

@@ -21,11 +21,12 @@ from torch.export import Dim
 
 from fsnp_onnx.errors import ParityError
 from fsnp_onnx.export import norms
+from fsnp_onnx.export.full_band import BRANCHES, tcn_glue
 from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, neighbourhoods
-from fsnp_onnx.export.stages import FullBandStage, RecurrentStage, TcnStage
+from fsnp_onnx.export.stages import BranchInput, RecurrentStage, SubBandStatistics, TcnStage
 from fsnp_onnx.spec import INPUT_NAMES
 
-SOURCES = ("attended", "fb", "fb_real", "fb_imag")
+SOURCES = ("attended", *BRANCHES)
 STATES = {"LSTM": ("h", "c"), "GRU": ("h",), "TCN": ()}
 _BATCH, TRACED_FRAMES = 3, 37  # the example's sizes; parity probes avoid them
 
@@ -44,16 +45,15 @@ def statistics_names(norm: norms.Norm) -> tuple[str, ...]:
 
 
 def trace_full_band(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
-    """Trace stage one: ``noisy_real, noisy_imag -> attended, fb, fb_real, fb_imag, spread[, centre]``."""
-    example = torch.ones(_BATCH, network.config.n_freqs, TRACED_FRAMES)
-    inputs = {TensorPort(name, (0, 2)): example for name in INPUT_NAMES}
-    cumulative = norms.is_cumulative(network.config.norm)
-    outputs = [TensorPort(name, (0, 2)) for name in SOURCES]
-    outputs += [
-        TensorPort(name, (0, 2) if cumulative else (0,))
-        for name in statistics_names(network.config.norm)
-    ]
-    return _trace(FullBandStage(network), inputs, outputs, opset)
+    """Build stage one: ``noisy_real, noisy_imag -> attended, fb, fb_real, fb_imag, spread[, centre]``.
+
+    The inputs of the TCNs and the statistics are traced; between them lie the TCNs of full_band.py.
+    """
+    traced = [_trace_branch_input(network, branch, opset) for branch in BRANCHES]
+    statistics = _trace_statistics(network, opset)
+    graph = onnx.GraphProto(name="full_band")
+    attended = onnx.helper.make_node("Identity", [f"{BRANCHES[0]}_input"], [SOURCES[0]])
+    ...
 
 
 def trace_sub_band(network: FullSubNetPlus, block_frames: int, opset: int) -> onnx.ModelProto:

@@ -98,6 +98,8 @@ class MaskModel:
         self.threads = threads or available_cpus()[0]
         self._opened = self._open()
         self.spec = _read_spec(self._opened.session, self.name)
+        if self.spec.precision == "int8" and self.provider == "cuda":
+            self._opened = self._leave_cuda()
 
     def __reduce__(self) -> tuple[type[MaskModel], tuple[Any, ...]]:
         return MaskModel, self._arguments
@@ -139,6 +141,17 @@ class MaskModel:
         if self._opened.pid != os.getpid():  # two threads may both do this: either one is good
             self._opened = self._open()
         return self._opened
+
+    def _leave_cuda(self) -> _Opened:
+        """Open an int8 file on the CPU: its LSTM has no CUDA kernel and would run there anyway."""
+        model, provider, device_id, threads = self._arguments
+        if provider == "cuda":
+            raise ProviderError(
+                f"{self.name} is quantised to int8, which runs on CPUs only; "
+                "use provider cpu, or a float32 file on CUDA"
+            )
+        self._arguments = (model, "cpu", device_id, threads)
+        return self._open()
 
     def _open(self) -> _Opened:
         ort = load_onnxruntime()

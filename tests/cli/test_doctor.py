@@ -14,7 +14,7 @@ import onnx
 import pytest
 
 from fsnp_onnx.cli import doctor as command
-from fsnp_onnx.spec import METADATA_KEY, Probe
+from fsnp_onnx.spec import METADATA_KEY, Probe, SpeechProbe
 from tests.data.make_unity import SPEC, build
 
 Run = Callable[..., int]
@@ -53,6 +53,21 @@ def test_healthy_installation_is_described(
     assert "stft hop_length 256" in lines
     assert "frames batch max |error| allowed SNR dB" in lines
     assert "300 2 3.5e-06 2.0e-05 118.0" in lines
+
+
+def test_certificate_of_a_quantised_file_is_shown(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build()
+    del model.metadata_props[:]
+    probes = (SpeechProbe("speech in rain", 41.26, 30.0),)
+    spec = replace(SPEC, precision="int8", parity=(Probe(8, 1, 1e-6, 2e-5, 99.0),))
+    metadata_text = replace(spec, quantization=probes).to_metadata()
+    onnx.helper.set_model_props(model, {METADATA_KEY: metadata_text})
+    path = tmp_path / "int8.onnx"
+    onnx.save(model, path)
+    assert run(path) == 0
+    assert "41.3 dB on speech in rain (30 dB required)" in capsys.readouterr().out
 
 
 def test_json_holds_the_same(run: Run, certified: Path, capsys: pytest.CaptureFixture[str]) -> None:

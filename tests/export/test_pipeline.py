@@ -16,9 +16,10 @@ from fsnp_onnx.errors import ConfigError, OutputError, ParityError
 from fsnp_onnx.export import pipeline
 from fsnp_onnx.export.attention import MulcaForm
 from fsnp_onnx.export.compact import compact
-from fsnp_onnx.export.network import FullSubNetPlus
+from fsnp_onnx.export.network import NetworkConfig
+from fsnp_onnx.export.outputs import choose_forms, output_paths
 from fsnp_onnx.export.parity import probe_sizes, probe_spectrum
-from fsnp_onnx.export.pipeline import Options, choose_forms, export_checkpoint, output_paths
+from fsnp_onnx.export.pipeline import Options, export_checkpoint
 from fsnp_onnx.export.trace import TRACED_FRAMES
 from fsnp_onnx.spec import StftSpec
 from tests.export.conftest import open_session, run
@@ -110,19 +111,22 @@ def test_weights_that_are_no_float16_numbers_are_left_alone() -> None:
 def test_a_graph_with_one_wrong_weight_fails_and_leaves_no_file(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = pipeline._build
+    join = pipeline._join
 
     def sabotage(
-        network: FullSubNetPlus, sub_band: onnx.ModelProto, options: Options
+        full_band: onnx.ModelProto,
+        sub_band: onnx.ModelProto,
+        config: NetworkConfig,
+        options: Options,
     ) -> onnx.ModelProto:
-        model = build(network, sub_band, options)
+        model = join(full_band, sub_band, config, options)
         weight = next(w for w in model.graph.initializer if "sconv.weight" in w.name)
         values = numpy_helper.to_array(weight).copy()
         values.flat[0] += 0.05
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))
         return model
 
-    monkeypatch.setattr(pipeline, "_build", sabotage)
+    monkeypatch.setattr(pipeline, "_join", sabotage)
     with pytest.raises(ParityError, match=r"probe of \d+ frames, batch \d+: .* allowed 2e-05"):
         export_checkpoint(checkpoint, options=QUICK)
     assert [path.name for path in checkpoint.parent.iterdir()] == ["net.tar"]
@@ -172,9 +176,16 @@ def test_outputs_that_cannot_be_are_refused_before_the_work(checkpoint: Path) ->
 def test_names_of_outputs(
     output: Path | None, forms: tuple[MulcaForm | None, ...], names: list[str]
 ) -> None:
-    paths = output_paths(Path("dir/net.v2.tar"), "net.v2", output, forms)
+    paths = output_paths(Path("dir/net.v2"), output, forms, "float32")
     assert [path.name for path in paths] == names
     assert all(path.parent == (output or Path("dir/net.v2.tar")).parent for path in paths)
+
+
+def test_a_report_that_is_an_output_is_refused_before_the_work(checkpoint: Path) -> None:
+    output = checkpoint.with_name("out.onnx")
+    with pytest.raises(OutputError, match="is an output of this export"):
+        export_checkpoint(checkpoint, output, mulca=["original"], report=output, force=True)
+    assert not output.exists()
 
 
 def test_forms_that_a_network_does_not_have_are_refused() -> None:

@@ -319,6 +319,24 @@ def test_cuda_that_raises_falls_back_too(unity_path: Path, monkeypatch: pytest.M
         MaskModel(unity_path, "cuda")
 
 
+@pytest.mark.usefixtures("cuda_listed_but_missing")
+def test_int8_file_runs_on_the_cpu_and_never_claims_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    create = onnxruntime.InferenceSession
+
+    def pretend(model: Any, options: Any, *, providers: list[Any], **others: Any) -> Any:
+        asked.append(len(providers))
+        return create(model, options, providers=["CPUExecutionProvider"], **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", pretend)
+    monkeypatch.setattr(session, "_runs_on_cuda", lambda _: asked[-1] > 1)
+    quantised = with_metadata(replace(SPEC, precision="int8").to_metadata())
+    assert MaskModel(quantised, "auto").provider == "cpu"
+    with pytest.raises(ProviderError, match="int8, which runs on CPUs only"):
+        MaskModel(quantised, "cuda")
+    assert MaskModel(with_metadata(SPEC.to_metadata()), "cuda").provider == "cuda"
+
+
 def test_no_wheel_is_an_install_error(unity_path: Path, fake_wheels: Callable[..., None]) -> None:
     fake_wheels()
     with pytest.raises(InstallError, match=r"pip install 'fsnp-onnx\[cpu\]'"):

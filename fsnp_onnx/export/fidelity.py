@@ -1,0 +1,82 @@
+"""How far two files are apart on noisy speech: simplified from original, int8 from float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.errors import ParityError
+from fsnp_onnx.export.parity import noisy_speech, snr_db
+from fsnp_onnx.runtime.enhancer import Enhancer
+from fsnp_onnx.runtime.session import MaskModel
+from fsnp_onnx.runtime.stft import stft
+from fsnp_onnx.spec import SpeechProbe
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the simplified MulCA is from the original one on real speech.
+
+    Attributes:
+        max_mask_error: max |mask - mask| over the compressed masks, which span +-10.
+        snr_db: Energy of the enhanced waveform over that of the difference, in dB.
+    """
+
+    max_mask_error: float
+    snr_db: float
+
+
+def compare_forms(original: bytes, simplified: bytes) -> Difference:
+    """Compare two files of one network on seven seconds of noisy speech."""
+    models = [MaskModel(model, provider="cpu") for model in (original, simplified)]
+    spec = models[0].spec.stft
+    speech = noisy_speech(spec.sample_rate_hz)
+    spectrum = stft(speech, spec, spec.n_frames(speech.size))[None]
+    masks = [model.run(spectrum.real, spectrum.imag) for model in models]
+    max_mask_error = float(np.abs(masks[1] - masks[0]).max())
+    return Difference(max_mask_error, _waveform_snr_db(original, simplified, speech))
+
+
+def certify_quantization(
+    float32: bytes, int8: bytes, sample_rate_hz: int, min_snr_db: float
+) -> tuple[SpeechProbe, ...]:
+    """Compare a quantised file with the float32 file it comes from, on every recording.
+
+    Args:
+        float32: The proven file.
+        int8: The quantised file.
+        sample_rate_hz: Of both.
+        min_snr_db: SNR of the enhanced waveform that every recording must reach, in dB.
+
+    Raises:
+        ParityError: A recording did not reach it; says which, and by how much.
+    """
+    probes = []
+    for recording, noisy in recordings(sample_rate_hz):
+        found_db = _waveform_snr_db(float32, int8, noisy)
+        if not found_db >= min_snr_db:  # also catches NaN
+            raise ParityError(
+                f"int8 is {found_db:.1f} dB SNR from float32 on {recording}, expected "
+                f"{min_snr_db:g} dB or more; no file was written: use --precision float32, or "
+                "--min-snr-db if less is good enough"
+            )
+        probes.append(SpeechProbe(recording, found_db, min_snr_db))
+    return tuple(probes)
+
+
+def recordings(sample_rate_hz: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield name and samples of noisy speech: another level, and more noise of another kind."""
+    speech = noisy_speech(sample_rate_hz)
+    yield "speech over a printer, 3 dB", speech
+    yield "the same, 30 dB quieter", speech * np.float32(10 ** (-30 / 20))
+    hiss = np.random.default_rng(0).standard_normal(speech.size).astype(np.float32)
+    yield "the same in white noise, 0 dB", speech + hiss * np.sqrt(np.mean(np.square(speech)))
+
+
+def _waveform_snr_db(first: bytes, second: bytes, noisy: NDArray[np.float32]) -> float:
+    enhancers = [Enhancer(model, provider="cpu") for model in (first, second)]
+    waves = [e.enhance(noisy, e.spec.stft.sample_rate_hz) for e in enhancers]
+    return snr_db(waves[0], waves[1] - waves[0])

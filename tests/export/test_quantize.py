@@ -1,0 +1,173 @@
+"""int8: what is rounded, what that costs, and when no file is written."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from fsnp_onnx import Enhancer
+from fsnp_onnx.errors import ConfigError, ParityError
+from fsnp_onnx.export import quantize as quantization
+from fsnp_onnx.export.checkpoint import read_checkpoint
+from fsnp_onnx.export.config import infer
+from fsnp_onnx.export.fidelity import recordings
+from fsnp_onnx.export.network import FullSubNetPlus
+from fsnp_onnx.export.outputs import output_paths
+from fsnp_onnx.export.parity import snr_db
+from fsnp_onnx.export.pipeline import Options, Report, export_checkpoint
+from fsnp_onnx.export.quantize import quantize, round_rows
+from fsnp_onnx.export.simplify import simplify
+from fsnp_onnx.export.trace import trace_sub_band
+from fsnp_onnx.runtime.session import MaskModel
+from tests.export.small import CONFIG, save, state_dict
+
+DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v1.tar")
+Stage = dict[str, NDArray[np.float32]]
+MATRICES = arrays.arrays(np.float32, (3, 5), elements=st.floats(-100, 100, width=32))
+
+
+@given(MATRICES)
+def test_rounded_weights_are_half_a_step_off_at_most(weights: NDArray[np.float32]) -> None:
+    rounded, scale = round_rows(weights)
+    assert np.abs(rounded).max(initial=0) <= 127
+    error = np.abs(rounded * scale[:, None].astype(np.float64) - weights)
+    assert (error <= scale[:, None] * 0.5001).all()
+
+
+@pytest.fixture(scope="module")
+def default_stage() -> onnx.ModelProto:
+    """The default model's sub-band stage, traced for blocks of eight frames."""
+    loaded = read_checkpoint(DEFAULT_CHECKPOINT)
+    network = FullSubNetPlus(infer(loaded.tensors, loaded.config).network).eval()
+    network.load_state_dict(loaded.tensors)
+    return simplify(trace_sub_band(network, 8, 18))
+
+
+def block(stage: onnx.ModelProto, level: float = 1.0) -> Stage:
+    """Magnitudes around 1, a full-band output ten times as large, zero states."""
+    rng = np.random.default_rng(0)
+    sources = {n: rng.exponential(level, (1, 257, 8)) for n in ("attended", "fb", "fb_real")}
+    sources["fb_imag"] = rng.exponential(10 * level, (1, 257, 8))
+    state = {n: np.zeros((2, 257, 128)) for n in ("h", "c")}
+    names = [port.name for port in stage.graph.input]
+    values = sources | state | {"spread": np.ones((1, 1, 1))}
+    return {name: values[name].astype(np.float32) for name in names}
+
+
+def mask(stage: onnx.ModelProto, inputs: Stage) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(
+        stage.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    result: NDArray[np.float32] = session.run(["mask"], inputs)[0]
+    return result
+
+
+def test_splitting_the_input_changes_no_number_of_the_float_stage(
+    default_stage: onnx.ModelProto,
+) -> None:
+    split = copy.deepcopy(default_stage)
+    layer = next(node for node in split.graph.node if node.op_type == "LSTM")
+    quantization._split_input(split.graph, layer)
+    inputs = block(default_stage)
+    np.testing.assert_allclose(mask(split, inputs), mask(default_stage, inputs), atol=2e-5)
+
+
+def test_the_split_input_is_ten_decibels_closer_than_the_plain_recipe(
+    default_stage: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = block(default_stage)
+    exact = mask(default_stage, inputs)
+    with_split = mask(quantize(default_stage), inputs) - exact
+    monkeypatch.setattr(quantization, "_split_input", lambda *_: None)
+    plain = mask(quantize(default_stage), inputs) - exact
+    assert snr_db(exact, with_split) > snr_db(exact, plain) + 10
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-12, 1e12])
+def test_any_level_of_input_gives_numbers(default_stage: onnx.ModelProto, level: float) -> None:
+    found = mask(quantize(default_stage), block(default_stage, level))
+    assert np.isfinite(found).all()
+
+
+def test_every_sub_band_weight_matrix_is_int8(default_stage: onnx.ModelProto) -> None:
+    stage = quantize(default_stage)
+    kinds = [node.op_type for node in stage.graph.node]
+    assert kinds.count("DynamicQuantizeLSTM") == 2
+    assert "LSTM" not in kinds
+    large = [t for t in stage.graph.initializer if np.prod(t.dims) > 10_000]
+    assert {t.data_type for t in large} <= {onnx.TensorProto.INT8, onnx.TensorProto.INT64}
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    return export_checkpoint(
+        DEFAULT_CHECKPOINT,
+        tmp_path_factory.mktemp("int8") / "default.onnx",
+        mulca=["original"],
+        options=Options(precision="int8"),
+    )
+
+
+def test_the_certificate_holds_on_the_file_that_was_written(quantised: Report) -> None:
+    (file,) = quantised.exported
+    assert file.spec.precision == "int8"
+    assert file.spec.parity
+    assert MaskModel(file.path).spec == file.spec
+    float32, int8 = Enhancer(provider="cpu"), Enhancer(file.path, provider="cpu")
+    for (_, noisy), probe in zip(recordings(16000), file.spec.quantization, strict=True):
+        expected = float32.enhance(noisy, 16000)
+        found_db = snr_db(expected, int8.enhance(noisy, 16000) - expected)
+        assert found_db == pytest.approx(probe.snr_db, abs=1.0)
+        assert probe.snr_db > 40  # the plain recipe reaches 26
+
+
+def test_int8_files_are_named_so(tmp_path: Path) -> None:
+    checkpoint = save(tmp_path / "net.tar", state_dict())
+    options = Options(block_frames=8, precision="int8", min_snr_db=-100)
+    paths = output_paths(checkpoint, None, ("original", "simplified"), "int8")
+    assert [path.name for path in paths] == [
+        "net.tar.original.int8.onnx",
+        "net.tar.simplified.int8.onnx",
+    ]
+    export_checkpoint(checkpoint, options=options, mulca=["simplified"])
+    assert [path.name for path in tmp_path.glob("*.onnx")] == ["net.simplified.int8.onnx"]
+
+
+def test_a_file_too_far_from_float32_is_not_written(tmp_path: Path) -> None:
+    checkpoint = save(tmp_path / "net.tar", state_dict())
+    options = Options(block_frames=8, precision="int8", min_snr_db=200)
+    with pytest.raises(ParityError, match=r"dB SNR from float32 on .*, expected 200 dB or more"):
+        export_checkpoint(checkpoint, options=options, mulca=["original"])
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize("model", ["GRU", "TCN"])
+def test_models_without_a_quantised_kernel_are_refused(
+    tmp_path: Path, model: Literal["GRU", "TCN"]
+) -> None:
+    config = replace(CONFIG, sub_band_model=model)
+    checkpoint = save(tmp_path / "net.tar", state_dict(config))
+    with pytest.raises(ConfigError, match=f"is a {model}, for which .* no quantised kernel"):
+        export_checkpoint(checkpoint, options=Options(precision="int8"))
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "int4"}, {"min_snr_db": math.nan}, {"precision": "int8", "simplify": False}],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        Options(**options)
