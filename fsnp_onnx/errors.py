@@ -7,6 +7,7 @@ Each class is also a builtin, so that callers catch by family or by kind::
     ├── OutputError           OSError             an output that exists, collides or cannot be written
     ├── AudioError            ValueError          audio that cannot be decoded, enhanced or written
     │   └── SamplesTypeError  TypeError           an array of the wrong type
+    ├── ManifestError         ValueError          a manifest or record of results that is malformed
     ├── CheckpointError       ValueError          a file or state_dict that is no FullSubNet+ checkpoint
     ├── ConfigError           ValueError          a configuration that is wrong or contradicts the tensors
     ├── ModelFileError        ValueError          an ONNX file that is foreign, damaged or too new
@@ -36,6 +37,10 @@ class AudioError(FsnpError, ValueError):
 
 class SamplesTypeError(AudioError, TypeError):
     """Samples that are no float array."""
+
+
+class ManifestError(FsnpError, ValueError):
+    """A manifest or a record of results that is malformed or belongs to another run."""
 
 
 class CheckpointError(FsnpError, ValueError):

@@ -46,9 +46,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def say_error(error: BaseException, about: str = "") -> None:
+def say_error(message: str, about: str = "") -> None:
     """Print an error as one line that names the file it is about."""
-    message = one_line(error)
     say(f"error: {message}" if about in message else f"error: {about}: {message}")
 
 
@@ -84,7 +83,7 @@ def run(app: typer.Typer) -> NoReturn:
     except SystemExit as end:
         code = end.code
     except (FsnpError, OSError, MemoryError) as error:
-        say_error(error)
+        say_error(one_line(error))
         code = 1
     if code in (_INTERRUPTED, _TERMINATED):
         say("interrupted")

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import io
-import json
-import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from fsnp_onnx.cli.console import (
-    VersionOption,
-    interruptible,
-    new_app,
-    one_line,
-    run,
-    say,
-    say_error,
-)
-from fsnp_onnx.cli.plan import STREAM, Job, plan_jobs, require_free, require_free_plot
-from fsnp_onnx.cli.plot import require_matplotlib, save_spectrograms
-from fsnp_onnx.errors import FsnpError
-from fsnp_onnx.runtime import audio
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, Enhancer
+from fsnp_onnx.cli.console import VersionOption, new_app, run
+from fsnp_onnx.cli.manifest import SUFFIXES
+from fsnp_onnx.cli.plan import Plan, require_free
+from fsnp_onnx.cli.plot import require_matplotlib
+from fsnp_onnx.cli.pool import enhance_in_processes
+from fsnp_onnx.cli.recording import Settings
+from fsnp_onnx.cli.reporter import Reporter
+from fsnp_onnx.cli.results import Results
+from fsnp_onnx.cli.run import Engine, Run, enhance_here
+from fsnp_onnx.cli.targets import add_inputs, add_manifest
+from fsnp_onnx.errors import OutputError
+from fsnp_onnx.runtime.cpus import available_cpus
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
 
 app = new_app()
 
@@ -41,54 +32,19 @@ Examples:
   fsnp-enhance talk.mp3 -o clean.flac     converts the container, too
   fsnp-enhance recordings -o clean/ -r    keeps the folders below
   fsnp-enhance - < talk.wav > clean.wav   works in a pipe
+  fsnp-enhance corpus -o clean/ -r --jobs 8 --results clean.csv --resume
   fsnp-enhance talk.wav --attenuation-limit 20 --plot talk.png
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What --json prints for one recording.
-
-    Attributes:
-        input: The noisy file, "-" for standard input.
-        output: The enhanced file, "-" for standard output.
-        seconds: Time that the enhancement took.
-        rtf: Real-time factor, that time per second of audio.
-        provider: Where the model ran, "cpu" or "cuda".
-        sample_rate: Of both files in Hz.
-        channels: Of both files.
-        duration_s: Length of the recording.
-        clipped: Number of samples beyond full scale that were clipped.
-    """
-
-    input: str
-    output: str
-    seconds: float
-    rtf: float
-    provider: str
-    sample_rate: int
-    channels: int
-    duration_s: float
-    clipped: int
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What all recordings of a run share."""
-
-    attenuation_limit_db: float | None
-    plot: Path | None
-    force: bool
 
 
 @app.command(epilog=_EXAMPLES)
 def enhance(  # noqa: PLR0913 - one parameter for each option
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="INPUT", help="Sound files, folders, or - for a WAV on standard input."
+            metavar="INPUT...", help="Sound files, folders, or - for a WAV on standard input."
         ),
-    ],
+    ] = None,
     *,
     output: Annotated[
         str | None,
@@ -112,8 +68,14 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     ] = "auto",
     device_id: Annotated[int, typer.Option(min=0, help="Number of the CUDA device.")] = 0,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads. Default: all this process may use.")
+        int | None,
+        typer.Option(
+            min=1, help="CPU threads of each job. Default: all this process may use, shared out."
+        ),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option("-j", "--jobs", min=1, help="Recordings at a time, a process for each.")
+    ] = 1,
     attenuation_limit: Annotated[
         float | None,
         typer.Option(
@@ -131,24 +93,52 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         bool, typer.Option("--json", help="Print one JSON object per recording.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table (.csv or .jsonl) with the columns input and output, in place of INPUT.",
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Note each step of each recording in a table (.csv or .jsonl)."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with the run that --results tells of; skip what is done.")
+    ] = False,
     version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
 ) -> None:
     """Remove noise from speech.
 
     Container, coding, sample rate, channels, length and level are kept.
     """
-    jobs, failed = plan_jobs(inputs, output, recursive=recursive)
-    _check_usage(jobs, plot=plot, as_json=as_json)
-    sources = [*(job.source for job in jobs if job.source), model or DEFAULT_MODEL]
-    if plot:
-        require_matplotlib()
-        require_free_plot(plot, jobs, sources, force=force)
-    enhancer = Enhancer(model, provider, threads, device_id)
-    options = Options(attenuation_limit, plot, force)
-    for name, error in failed.items():
-        _tell_failure(name, error, as_json=as_json)
-    n_failed = len(failed) + _enhance_all(jobs, enhancer, options, sources, as_json=as_json)
-    if n_failed:
+    _check_tables(manifest, results, resume=resume)
+    model = model or DEFAULT_MODEL
+    with ExitStack() as stack:
+        plan = stack.enter_context(closing(Plan()))
+        _fill(plan, inputs or [], output, manifest, recursive=recursive)
+        _check_usage(plan, plot=plot, as_json=as_json)
+        if plot:
+            require_matplotlib()
+            _require_free_plot(plot, plan, model, force=force)
+        record = None
+        if results:
+            kept = [str(path) for path in (model, manifest) if path]
+            require_free(str(results), plan, kept, force=force or resume)
+            record = Results(results, model, attenuation_limit, resume=resume)
+            stack.enter_context(closing(record))
+        n_processes = max(1, min(jobs, len(plan)))
+        threads = threads or max(1, available_cpus()[0] // n_processes)
+        settings = Settings(model, provider, threads, device_id, attenuation_limit, plot)
+        engine: Engine = partial(enhance_here, settings=settings)
+        if n_processes > 1:
+            engine = partial(enhance_in_processes, settings=settings, n_processes=n_processes)
+        reporter = Reporter(as_json=as_json)
+        Run(plan, str(model), reporter, record, force).enhance(engine, longest_first=jobs > 1)
+    if reporter.n_failed:
         raise typer.Exit(1)
 
 
@@ -157,139 +147,58 @@ def main() -> None:
     run(app)
 
 
-def _enhance_all(
-    jobs: list[Job], enhancer: Enhancer, options: Options, sources: list[Path], *, as_json: bool
-) -> int:
-    """Enhance one after the other and return how many failed."""
-    n_failed = 0
-    on_terminal = sys.stderr is not None and sys.stderr.isatty()
-    with _progress(len(jobs), shown=on_terminal and not as_json) as announce:
-        for job in jobs:
-            announce(job.source_name)
-            try:
-                report = _enhance_one(job, enhancer, options, sources)
-            except BrokenPipeError:
-                raise  # nobody listens any more: not an error of this recording
-            except (FsnpError, OSError, MemoryError) as error:
-                n_failed += 1
-                _tell_failure(job.source_name, error, as_json=as_json)
-            else:
-                _tell(report, as_json=as_json)
-    return n_failed
+def _fill(
+    plan: Plan, inputs: list[str], output: str | None, manifest: Path | None, *, recursive: bool
+) -> None:
+    if manifest is None:
+        if not inputs:
+            raise typer.BadParameter("give sound files, folders or --manifest", param_hint="INPUT")
+        add_inputs(plan, inputs, output, recursive=recursive)
+        return
+    if inputs or output or recursive:
+        raise typer.BadParameter(
+            "names all inputs and outputs; give no INPUT, -o or -r beside it",
+            param_hint="'--manifest'",
+        )
+    add_manifest(plan, manifest)
 
 
-def _check_usage(jobs: list[Job], *, plot: Path | None, as_json: bool) -> None:
-    if plot and len(jobs) > 1:
-        raise typer.BadParameter(f"draws one recording, not {len(jobs)}", param_hint="'--plot'")
-    if any(job.source is None for job in jobs) and sys.stdin is None:
+def _check_tables(manifest: Path | None, results: Path | None, *, resume: bool) -> None:
+    for option, path in (("--manifest", manifest), ("--results", results)):
+        if path and path.suffix not in SUFFIXES:
+            raise typer.BadParameter(
+                f"{path} ends neither in .csv nor in .jsonl", param_hint=option
+            )
+    if resume and not results:
+        raise typer.BadParameter(
+            "needs --results FILE, which tells what is done", param_hint="'--resume'"
+        )
+
+
+def _check_usage(plan: Plan, *, plot: Path | None, as_json: bool) -> None:
+    if plot and len(plan) > 1:
+        raise typer.BadParameter(f"draws one recording, not {len(plan)}", param_hint="'--plot'")
+    if len(plan) != 1:
+        return  # streams carry one recording
+    (job,) = plan.jobs(longest_first=False)
+    if job.source is None and sys.stdin is None:
         raise typer.BadParameter("standard input is closed", param_hint="'-'")
-    if any(job.target is None for job in jobs):
-        if sys.stdout is None:
-            raise typer.BadParameter("standard output is closed", param_hint="'-o'")
-        if as_json:
-            raise typer.BadParameter(
-                "standard output carries the sound; write it to a file with -o FILE",
-                param_hint="'--json'",
-            )
-        if sys.stdout.isatty():
-            raise typer.BadParameter(
-                "standard output is a terminal; redirect it or give -o FILE", param_hint="'-o'"
-            )
-
-
-def _enhance_one(job: Job, enhancer: Enhancer, options: Options, sources: list[Path]) -> Report:
-    if job.target:
-        require_free(job.target, sources, force=options.force)
-    noisy, audio_format = _read(job.source)
-    target_format = _target_format(job, audio_format)
-    audio.require_writable(target_format)
-    started = time.perf_counter()
-    enhanced = interruptible(
-        lambda: enhancer.enhance(noisy, audio_format.sample_rate, options.attenuation_limit_db)
-    )
-    seconds = time.perf_counter() - started
-    clipped = _write(job.target, enhanced, target_format)
-    if options.plot:
-        save_spectrograms(noisy, enhanced, audio_format.sample_rate, options.plot)
-    duration_s = len(noisy) / audio_format.sample_rate
-    return Report(
-        input=job.source_name,
-        output=job.target_name,
-        seconds=round(seconds, 4),
-        rtf=round(seconds / duration_s, 4),
-        provider=enhancer.provider,
-        sample_rate=audio_format.sample_rate,
-        channels=audio_format.channels,
-        duration_s=round(duration_s, 4),
-        clipped=clipped,
-    )
-
-
-def _read(source: Path | None) -> tuple[NDArray[np.float32], audio.AudioFormat]:
-    if source:
-        return audio.read(source)
-    with tempfile.NamedTemporaryFile(prefix="fsnp-", suffix=".wav") as file:  # seekable
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        return audio.read(Path(file.name), name="standard input")
-
-
-def _target_format(job: Job, source_format: audio.AudioFormat) -> audio.AudioFormat:
-    """Keep the source's format unless the target's name asks for another."""
-    if job.target is None:
-        return audio.format_for(Path("stdout.wav"), source_format)
-    if job.source and job.source.suffix.lower() == job.target.suffix.lower():
-        return source_format
-    return audio.format_for(job.target, source_format)
-
-
-def _write(
-    target: Path | None, samples: NDArray[np.float32], audio_format: audio.AudioFormat
-) -> int:
-    if target:
-        return audio.write(target, samples, audio_format)
-    buffer = io.BytesIO()  # a WAV header is completed at the end, which needs a seek
-    clipped = audio.write(buffer, samples, audio_format)
-    with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
-        stdout.write(buffer.getbuffer())  # whole, even where sys.stdout itself is not buffered
-    return clipped
-
-
-def _tell(report: Report, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(asdict(report)))
+    if job.target is not None:
         return
-    clipped = f", {report.clipped} samples clipped" if report.clipped else ""
-    say(
-        f"{report.input} -> {report.output} ({report.duration_s:.2f} s of audio in "
-        f"{report.seconds:.2f} s on {report.provider}, real-time factor {report.rtf:.3f}{clipped})"
-    )
-
-
-def _tell_failure(name: str, error: Exception, *, as_json: bool) -> None:
-    say_error(error, about="" if name == STREAM else name)
+    if sys.stdout is None:
+        raise typer.BadParameter("standard output is closed", param_hint="'-o'")
     if as_json:
-        typer.echo(json.dumps({"input": name, "error": one_line(error)}))
+        raise typer.BadParameter(
+            "standard output carries the sound; write it to a file with -o FILE",
+            param_hint="'--json'",
+        )
+    if sys.stdout.isatty():
+        raise typer.BadParameter(
+            "standard output is a terminal; redirect it or give -o FILE", param_hint="'-o'"
+        )
 
 
-@contextmanager
-def _progress(n_jobs: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
-    """Show a bar while the block runs; it calls what it gets with each recording it begins."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.console import Console  # noqa: PLC0415 - slow to import, needed on terminals only
-    from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    columns = (SpinnerColumn(), *Progress.get_default_columns()[:3], TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, redirect_stdout=False, transient=True) as bar:
-        task = bar.add_task("", total=n_jobs)
-        n_begun = 0
-
-        def announce(name: str) -> None:
-            nonlocal n_begun
-            bar.update(task, description=name, completed=n_begun)
-            n_begun += 1
-
-        yield announce
+def _require_free_plot(plot: Path, plan: Plan, model: Path, *, force: bool) -> None:
+    require_free(str(plot), plan, [str(model)], force=force)
+    if plan.is_output(str(plot)):
+        raise OutputError(f"{plot} is the enhanced recording; give another file for --plot")

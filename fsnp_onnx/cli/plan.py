@@ -1,15 +1,22 @@
-"""Which input is written to which output, decided before any work is done."""
+"""Which input is written to which output, decided before any work is done.
+
+The plan of a run lies in a table on disk, so that a million recordings are never in memory and
+yet two outputs in one place are found, and the longest recordings can go first.
+"""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
-import typer
-
-from fsnp_onnx.errors import AudioError, OutputError
-from fsnp_onnx.runtime.audio import AUDIO_EXTENSIONS
+from fsnp_onnx.cli import remote
+from fsnp_onnx.errors import OutputError
+from fsnp_onnx.runtime.files import partial_file
 
 STREAM = "-"
 
@@ -19,137 +26,153 @@ class Job:
     """One recording to enhance.
 
     Attributes:
-        source: The noisy file, None for standard input.
-        target: The enhanced file, None for WAV on standard output.
+        source: Path or URL of the noisy file, None for standard input.
+        target: Path or URL of the enhanced file, None for WAV on standard output.
+        token: Names the temporary file beside a target.
     """
 
-    source: Path | None
-    target: Path | None
+    source: str | None
+    target: str | None
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def source_name(self) -> str:
         """The input as the user knows it."""
-        return str(self.source or STREAM)
+        return self.source or STREAM
 
     @property
     def target_name(self) -> str:
         """The output as the user knows it."""
-        return str(self.target or STREAM)
+        return self.target or STREAM
+
+    def remove_partial(self) -> None:
+        """Remove what a process that was killed has left of the output."""
+        if self.target and not remote.is_url(self.target):
+            partial_file(Path(self.target), self.token).unlink(missing_ok=True)
 
 
-def plan_jobs(
-    inputs: list[str], output: str | None, *, recursive: bool
-) -> tuple[list[Job], dict[str, Exception]]:
-    """Return the jobs of a command line and, by name, the folders that give none.
+class Plan:
+    """All recordings of a run.
 
-    Raises:
-        typer.BadParameter: Inputs and output do not go together.
-        OutputError: Two inputs would be written to one output.
+    Attributes:
+        failed: By name, the inputs that cannot be looked into or hold nothing.
     """
-    failed: dict[str, Exception] = {}
-    if "" in (*inputs, output):
-        raise typer.BadParameter("a name is empty; is a shell variable not set?")
-    into_folder = len(inputs) > 1 or any(Path(name).is_dir() for name in inputs)
-    if STREAM in inputs or output == STREAM:
-        jobs = [_stream_job(inputs, output, into_folder=into_folder)]
-    elif output is not None and (into_folder or _names_folder(output)):
-        jobs = []
-        for name in inputs:
-            try:
-                jobs += _folder_jobs(name, Path(output), recursive=recursive)
-            except (AudioError, OSError) as error:
-                failed[name] = error
-    else:
-        jobs = [_file_job(Path(name), output) for name in inputs]
-    _require_distinct_targets(jobs)
-    return jobs, failed
+
+    def __init__(self) -> None:
+        """Start with no recordings."""
+        self.failed: dict[str, Exception] = {}
+        self._table = sqlite3.connect("")  # a temporary file that goes with the connection
+        # content: where the bytes of a source lie; entry: the directory entry that a target takes
+        self._table.execute(
+            "CREATE TABLE job (source BLOB, target BLOB, content BLOB, entry BLOB UNIQUE, size INT)"
+        )
+        self._table.execute("CREATE INDEX contents ON job (content)")
+
+    def close(self) -> None:
+        """Remove the table."""
+        self._table.close()
+
+    def add(self, source: str | None, target: str | None, size: int = 0) -> None:
+        """Add a recording of ``size`` bytes.
+
+        Raises:
+            OutputError: Another one would be written to the same output.
+        """
+        entry = _entry(target)
+        row = (source, target, _content(source), entry)
+        try:
+            self._table.execute("INSERT INTO job VALUES (?, ?, ?, ?, ?)", (*map(_blob, row), size))
+        except sqlite3.IntegrityError:
+            select = "SELECT source FROM job WHERE entry = ?"
+            ((other,),) = self._table.execute(select, (_blob(entry),))
+            raise OutputError(
+                f"{os.fsdecode(other)} and {source} would both be written to {target}; "
+                "rename one or enhance them apart"
+            ) from None
+
+    def __len__(self) -> int:
+        return int(self._table.execute("SELECT count(*) FROM job").fetchone()[0])
+
+    def jobs(self, *, longest_first: bool) -> Iterator[Job]:
+        """Yield the recordings in the order of the inputs or by size."""
+        order = "size DESC, rowid" if longest_first else "rowid"
+        rows = self._table.execute(f"SELECT source, target FROM job ORDER BY {order}")
+        for source, target in rows:
+            yield Job(_text(source), _text(target))
+
+    def is_input(self, path: str) -> bool:
+        """Whether a path leads to a recording of this run, through links or not."""
+        select = "SELECT 1 FROM job WHERE content = ?"
+        return self._table.execute(select, (_blob(_content(path)),)).fetchone() is not None
+
+    def is_output(self, path: str) -> bool:
+        """Whether a path leads to where this run writes a recording."""
+        select = "SELECT 1 FROM job WHERE entry IN (?, ?)"
+        return (
+            self._table.execute(select, (_blob(_entry(path)), _blob(_content(path)))).fetchone()
+            is not None
+        )
 
 
-def require_free(target: Path, sources: list[Path], *, force: bool) -> None:
+def require_free(target: str, plan: Plan, kept: list[str], *, force: bool) -> None:
     """Check that an output may be written.
 
+    Args:
+        target: Its path or URL.
+        plan: The run, of which no input is ever replaced.
+        kept: What else is never replaced, under no name.
+        force: Whether anything else may be.
+
     Raises:
-        OutputError: It exists and ``force`` is not given, or it is one of the inputs or the model,
-            be it under another name or through a link.
+        OutputError: It may not.
     """
-    if any(same_file(path, target) for path in sources):
+    if not exists(target):
+        return
+    if plan.is_input(target) or any(same_file(path, target) for path in kept):
         raise OutputError(f"{target} is an input of this run or its model; give another output")
-    if os.path.lexists(target) and not force:
+    if not force:
         raise OutputError(f"{target} exists; use --force to replace it or give another output")
 
 
-def require_free_plot(plot: Path, jobs: list[Job], sources: list[Path], *, force: bool) -> None:
-    """Check that a picture may be written.
-
-    Raises:
-        OutputError: As for `require_free`, or it is an enhanced recording of this run.
-    """
-    require_free(plot, sources, force=force)
-    if any(job.target and same_file(job.target, plot) for job in jobs):
-        raise OutputError(f"{plot} is the enhanced recording; give another file for --plot")
+def exists(name: str) -> bool:
+    """Whether something lies at a path or URL, be it a link to nowhere."""
+    return remote.exists(name) if remote.is_url(name) else os.path.lexists(name)
 
 
-def same_file(first: Path, second: Path) -> bool:
-    """Whether two paths lead to one file, existing or not, through links of any kind."""
-    if first.exists() and second.exists():
-        return first.samefile(second)
-    return os.path.realpath(first) == os.path.realpath(second)
+def same_file(first: str, second: str) -> bool:
+    """Whether two names lead to one file, existing or not, through links of any kind."""
+    if remote.is_url(first) or remote.is_url(second):
+        return first == second
+    try:
+        return Path(first).samefile(second)
+    except OSError:
+        return os.path.realpath(first) == os.path.realpath(second)
 
 
-def _stream_job(inputs: list[str], output: str | None, *, into_folder: bool) -> Job:
-    if into_folder:
-        raise typer.BadParameter("standard input and output take one recording", param_hint="'-'")
-    (name,) = inputs
-    source = None if name == STREAM else Path(name)
-    if output in (None, STREAM):
-        return Job(source, None)
-    if _names_folder(str(output)):
-        raise typer.BadParameter(
-            "standard input needs a file name, not a folder", param_hint="'-o'"
-        )
-    return Job(source, Path(str(output)))
+@lru_cache(maxsize=1024)
+def _resolved(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
-def _file_job(path: Path, output: str | None) -> Job:
-    if path.is_dir():
-        raise typer.BadParameter(f"{path} is a folder and needs -o FOLDER", param_hint="'INPUT...'")
-    if output is not None:
-        return Job(path, Path(output))
-    return Job(path, path.with_name(f"{path.stem}.enhanced{path.suffix}"))
+def _entry(name: str | None) -> str | None:
+    """Return the directory entry of a file: its place with all links but its own resolved."""
+    if name is None or remote.is_url(name):
+        return name
+    path = Path.cwd() / name
+    return f"{_resolved(str(path.parent))}{os.sep}{path.name}"
 
 
-def _folder_jobs(name: str, folder: Path, *, recursive: bool) -> list[Job]:
-    path = Path(name)
-    if not path.is_dir():
-        return [Job(path, folder / path.name)]
-    own_output = folder.resolve() if folder.resolve() != path.resolve() else None
-    sources = [
-        file
-        for file in sorted(path.rglob("*") if recursive else path.iterdir())
-        if file.suffix.lower() in AUDIO_EXTENSIONS
-        and not file.name.startswith(".")
-        and file.is_file()
-        and not (own_output and file.resolve().is_relative_to(own_output))
-    ]
-    if not sources:
-        hint = "" if recursive else "; --recursive looks into the folders below"
-        raise AudioError(f"{path} holds no sound files such as .wav, .flac, .ogg or .mp3{hint}")
-    return [Job(file, folder / file.relative_to(path)) for file in sources]
+def _content(name: str | None) -> str | None:
+    """Return where the content of a file lies: its place with all links resolved."""
+    entry = _entry(name)
+    if name is None or entry is None or remote.is_url(name):
+        return entry
+    return os.path.realpath(entry) if Path(entry).is_symlink() else entry
 
 
-def _names_folder(output: str) -> bool:
-    return Path(output).is_dir() or output.endswith(("/", os.sep))
+def _blob(text: str | None) -> bytes | None:
+    return None if text is None else os.fsencode(text)  # names need not be UTF-8
 
 
-def _require_distinct_targets(jobs: list[Job]) -> None:
-    sources: dict[Path, str] = {}
-    for job in jobs:
-        if job.target is None:
-            continue
-        target = job.target.resolve()
-        if target in sources:
-            raise OutputError(
-                f"{sources[target]} and {job.source_name} would both be written to {job.target}; "
-                "rename one or enhance them apart"
-            )
-        sources[target] = job.source_name
+def _text(blob: bytes | None) -> str | None:
+    return None if blob is None else os.fsdecode(blob)

@@ -90,7 +90,12 @@ def read(path: Path, name: str | None = None) -> tuple[NDArray[np.float32], Audi
     return samples, audio_format
 
 
-def write(target: Path | BinaryIO, samples: NDArray[np.float32], audio_format: AudioFormat) -> int:
+def write(
+    target: Path | BinaryIO,
+    samples: NDArray[np.float32],
+    audio_format: AudioFormat,
+    token: str | None = None,
+) -> int:
     """Write a whole file, or none at all.
 
     Integer formats clip what lies beyond +-1; float formats and the lossy codecs keep it.
@@ -99,6 +104,7 @@ def write(target: Path | BinaryIO, samples: NDArray[np.float32], audio_format: A
         target: Path, replaced if it exists, or a seekable binary stream.
         samples: float32 [N, channels].
         audio_format: How to store them.
+        token: Names the temporary file, see `replacing`.
 
     Returns:
         Number of clipped samples.
@@ -108,7 +114,7 @@ def write(target: Path | BinaryIO, samples: NDArray[np.float32], audio_format: A
         OutputError: The file cannot be written.
     """
     if isinstance(target, Path):
-        with replacing(target) as temporary:
+        with replacing(target, token) as temporary:
             return _write_blocks(temporary, samples, audio_format)
     return _write_blocks(target, samples, audio_format)
 

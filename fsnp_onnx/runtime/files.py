@@ -10,12 +10,22 @@ from pathlib import Path
 from fsnp_onnx.errors import FsnpError, OutputError
 
 
+def partial_file(path: Path, token: str) -> Path:
+    """Return where an output is written before it takes its place."""
+    return path.with_name(f".fsnp-{token}.part")
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, token: str | None = None) -> Iterator[Path]:
     """Yield a new, empty file beside ``path`` that takes its place when the block succeeds.
 
     The file has the mode of any new file, and missing folders are made. On an error or an
     interrupt inside the block it is removed and ``path`` stays as it was.
+
+    Args:
+        path: The output.
+        token: Names the new file, so that it can be found after a kill, which removes nothing;
+            one that such a kill left is written over. Default: a random one.
 
     Raises:
         OutputError: ``path`` is no regular file or its folder cannot be written.
@@ -24,10 +34,10 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} is no regular file; give another output")
     if path.parent.exists() and not path.parent.is_dir():
         raise OutputError(f"{path.parent} is no folder; give another output")
-    temporary = path.with_name(f".fsnp-{secrets.token_hex(8)}.part")
+    temporary = partial_file(path, token or secrets.token_hex(8))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
+        temporary.touch(exist_ok=token is not None)
         yield temporary
         temporary.replace(path)
     except BaseException as error:

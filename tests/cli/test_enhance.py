@@ -108,7 +108,9 @@ def test_json_has_one_object_for_each_file(run: Run, capsys: pytest.CaptureFixtu
     }
     assert bad["input"] == "b.wav"
     assert "cannot be decoded" in bad["error"]
-    assert printed.err == f"error: {bad['error']}\n"
+    error, summary = printed.err.splitlines()
+    assert error == f"error: {bad['error']}"
+    assert summary.startswith("1 of 2 recordings enhanced, 1 failed, 0 skipped: 0.0003 hours of")
 
 
 def test_clipped_samples_are_counted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -433,8 +435,8 @@ def test_closed_pipe_is_no_traceback(unity_path: Path, tmp_path: Path) -> None:
 def test_interrupt_ends_with_130_and_leaves_nothing(unity_path: Path, tmp_path: Path) -> None:
     sf.write(tmp_path / "x.wav", noise(16000), 16000)
     code = (
-        "import time; from fsnp_onnx.cli import enhance;"
-        "enhance.Enhancer.enhance = lambda *_: (print('begun', flush=True), time.sleep(60));"
+        "import time; from fsnp_onnx import Enhancer; from fsnp_onnx.cli import enhance;"
+        "Enhancer.enhance = lambda *_: (print('begun', flush=True), time.sleep(60));"
         "enhance.main()"
     )
     line = [sys.executable, "-c", code, "-m", str(unity_path), "x.wav"]

@@ -1,0 +1,260 @@
+"""A run that was killed goes on where it was, by its record; manifests in, results out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+from fsnp_onnx.cli import enhance as command
+from tests.cli.shell import contents, recordings, shell
+from tests.runtime.signals import noise
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(unity_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call the command with the unity model in an empty folder and return its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> int:
+        model = () if "-m" in arguments else ("-m", str(unity_path))
+        monkeypatch.setattr(sys, "argv", ["fsnp-enhance", *model, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+        return int(ended.value.code or 0)
+
+    return call
+
+
+def rows(path: str) -> list[dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        if path.endswith(".csv"):
+            return list(csv.DictReader(file))
+        return [{k: str(v) for k, v in json.loads(line).items()} for line in file]
+
+
+def statuses(path: str, name: str) -> list[str]:
+    return [row["status"] for row in rows(path) if row.get("input") == name]
+
+
+@pytest.mark.parametrize("results", ["r.csv", "r.jsonl"])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_run_killed_at_any_moment_and_resumed_gives_the_files_of_an_undisturbed_one(
+    unity_path: Path, tmp_path: Path, jobs: str, results: str
+) -> None:
+    recordings(tmp_path / "in", 40)
+    whole = shell(unity_path, "in", "-o", "whole", "-r")
+    subprocess.run(whole, cwd=tmp_path, check=True, capture_output=True)
+    options = ("in", "-o", "out", "-r", "--jobs", jobs, "--results", results, "--resume")
+    line = shell(unity_path, *options)
+    record = tmp_path / results
+    n_killed = 0
+    for enough in (1, 400, 2500, 6000):  # bytes of the record, in the middle of whatever goes on
+        with subprocess.Popen(
+            line, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as process:
+            while process.poll() is None and not (
+                record.exists() and record.stat().st_size >= enough
+            ):
+                time.sleep(0.0005)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        n_killed += process.returncode == -signal.SIGKILL
+    ended = subprocess.run(line, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert n_killed >= 3
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert "of 40 recordings enhanced, 0 failed, " in ended.stderr
+    assert " 0 skipped" not in ended.stderr
+
+
+@pytest.mark.parametrize("results", ["r.csv", "r.jsonl"])
+def test_the_record_tells_every_step(run: Run, results: str) -> None:
+    recordings(Path("in"), 2)
+    Path("in/bad,\n.wav").write_bytes(b"junk")
+    assert run("in", "-o", "out", "-r", "--results", results) == 1
+    first, *others = rows(results)
+    assert first["status"] == "run"
+    assert len(first["model_sha256"]) == 64
+    steps = [(row["status"], row["input"]) for row in others]
+    assert steps == [
+        (status, name)
+        for name, end in (
+            ("in/001.wav", "done"),
+            ("in/bad,\n.wav", "failed"),
+            ("in/deep/000.flac", "done"),
+        )
+        for status in ("begun", end)
+    ]
+    assert others[1]["output"] == "out/001.wav"
+    assert (others[1]["sample_rate"], others[1]["provider"]) == ("16000", "cpu")
+    assert "cannot be decoded" in others[3]["error"]
+
+
+def test_what_is_done_is_skipped_and_what_failed_is_tried_again(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings(Path("in"), 4)
+    Path("in/bad.wav").write_bytes(b"junk")
+    line = ("in", "-o", "out", "-r", "--results", "r.csv", "--resume")
+    assert run(*line) == 1
+    sf.write("in/bad.wav", noise(3000), 16000)
+    assert run(*line) == 0
+    assert "1 of 5 recordings enhanced, 0 failed, 4 skipped" in capsys.readouterr().err
+    assert run(*line) == 0
+    assert "0 of 5 recordings enhanced, 0 failed, 5 skipped" in capsys.readouterr().err
+    assert len(contents(Path("out"))) == 5
+
+
+def test_a_changed_input_and_a_missing_output_are_done_again(run: Run) -> None:
+    recordings(Path("in"), 4)
+    line = ("in", "-o", "out", "-r", "--results", "r.jsonl", "--resume")
+    assert run(*line) == 0
+    sf.write("in/001.wav", noise(500), 16000)
+    Path("out/deep/002.flac").unlink()
+    assert run(*line) == 0
+    assert sf.info("out/001.wav").frames == 500
+    assert sf.info("out/deep/002.flac").frames == 4000
+    assert statuses("r.jsonl", "in/001.wav") == ["begun", "done"] * 2
+    assert statuses("r.jsonl", "in/003.wav") == ["begun", "done"]
+
+
+def test_an_output_that_was_there_before_is_not_replaced_by_resuming(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings(Path("in"), 2)
+    Path("out/deep").mkdir(parents=True)
+    Path("out/deep/000.flac").write_bytes(b"precious")
+    line = ("in", "-o", "out", "-r", "--results", "r.csv", "--resume")
+    for _ in range(2):
+        assert run(*line) == 1
+        assert "out/deep/000.flac exists; use --force" in capsys.readouterr().err
+    assert Path("out/deep/000.flac").read_bytes() == b"precious"
+    assert Path("out/001.wav").exists()
+
+
+@pytest.mark.parametrize("results", ["r.csv", "r.jsonl"])
+def test_a_half_written_last_row_is_no_obstacle(run: Run, results: str) -> None:
+    recordings(Path("in"), 4)
+    line = ("in", "-o", "out", "-r", "--results", results, "--resume")
+    assert run(*line) == 0
+    wanted, record = contents(Path("out")), Path(results).read_bytes()
+    for cut in (1, 30, 200, len(record) - 5):
+        Path(results).write_bytes(record[:-cut])
+        assert run(*line, "--force") == 0
+        assert contents(Path("out")) == wanted
+        assert {row["status"] for row in rows(results)} == {"run", "begun", "done"}
+
+
+def test_a_run_with_other_settings_does_not_go_on(
+    run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings(Path("in"), 2)
+    line = ("in", "-o", "out", "-r", "--results", "r.csv", "--resume")
+    assert run(*line, "--attenuation-limit", "12") == 0
+    assert run(*line) == 1
+    assert "attenuation_limit_db 12.0, this one has none" in capsys.readouterr().err
+    Path("other.onnx").write_bytes(unity_path.read_bytes() + b"\x82\x01\x00")
+    assert run(*line, "--attenuation-limit", "12", "-m", "other.onnx") == 1
+    assert "is of a run with model_sha256 " in capsys.readouterr().err
+    assert len(contents(Path("out"))) == 2
+
+
+def test_an_existing_record_is_kept_without_resume_or_force(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings(Path("in"), 2)
+    line = ("in", "-o", "out", "-r", "--results", "r.csv")
+    assert run(*line) == 0
+    before = Path("r.csv").read_bytes()
+    assert run(*line) == 1
+    assert "r.csv exists; " in capsys.readouterr().err
+    assert Path("r.csv").read_bytes() == before
+    Path("r.csv").write_text("something,else\n1,2\n")
+    assert run(*line, "--resume") == 1
+    assert capsys.readouterr().err.startswith("error: r.csv, line 2: a row without status")
+
+
+def test_a_manifest_names_inputs_and_outputs(run: Run) -> None:
+    recordings(Path("in"), 4)
+    Path("m.csv").write_text("output,note,input\nx/a.wav,,in/001.wav\ny/b.wav,!,in/deep/000.flac\n")
+    assert run("--manifest", "m.csv") == 0
+    assert set(contents(Path("x"))) | set(contents(Path("y"))) == {"a.wav", "b.wav"}
+    assert sf.info("y/b.wav").frames == 3000
+    pairs = [("in/003.wav", "z/3.wav"), ("in/deep/002.flac", "z/2.flac")]
+    text = "\n".join(json.dumps({"input": i, "output": o}) for i, o in pairs)
+    Path("m.jsonl").write_text(text)
+    assert run("--manifest", "m.jsonl", "--jobs", "2", "--results", "r.csv") == 0
+    assert set(contents(Path("z"))) == {"3.wav", "2.flac"}
+
+
+def test_the_results_of_a_run_are_a_manifest_of_what_it_did(run: Run) -> None:
+    recordings(Path("in"), 3)
+    assert run("in", "-r", "-o", "out", "--results", "r.jsonl") == 0
+    done = [row for row in rows("r.jsonl") if row["status"] == "done"]
+    assert {row["input"].removeprefix("in/") for row in done} == set(contents(Path("out")))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("input,output\na.wav,b.wav\nc.wav,b.wav\n", "a.wav and c.wav would both be written to b"),
+        ("input,output\na.wav,\n", "m.csv, line 2: a row without output"),
+        ("input\na.wav\n", "m.csv, line 2: a row without output"),
+        ("input,output\na.wav,b.wav,c.wav\n", "m.csv, line 2: 3 values below a header of 2"),
+        ('input,output\n"a.wav,b.wav\n', "m.csv, line 2: "),
+    ],
+)
+def test_a_malformed_manifest_stops_before_any_work(
+    run: Run, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    sf.write("a.wav", noise(500), 16000)
+    Path("m.csv").write_text(text)
+    assert run("--manifest", "m.csv") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert sorted(contents(Path())) == ["a.wav", "m.csv"]
+
+
+def test_an_input_of_a_manifest_is_never_overwritten(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        sf.write(f"{name}.wav", noise(500), 16000)
+    Path("link.wav").symlink_to("b.wav")
+    before = contents(Path())
+    Path("m.csv").write_text("input,output\na.wav,b.wav\nlink.wav,c.wav\n")
+    assert run("--manifest", "m.csv", "--force") == 1
+    assert "b.wav is an input of this run" in capsys.readouterr().err
+    assert {**before, **contents(Path())} == {**contents(Path()), **before}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["in", "-o", "out", "--resume"],
+        ["--manifest", "m.csv", "in"],
+        ["--manifest", "m.csv", "-o", "out"],
+        ["--manifest", "m.txt"],
+        ["in", "-o", "out", "--results", "r.txt"],
+        ["in", "-o", "out", "--jobs", "0"],
+    ],
+)
+def test_wrong_usage_ends_with_2(run: Run, arguments: list[str]) -> None:
+    recordings(Path("in"), 2)
+    Path("m.csv").write_text("input,output\nin/001.wav,x.wav\n")
+    assert run(*arguments) == 2
+    assert not Path("x.wav").exists()
+    assert not Path("out").exists()
