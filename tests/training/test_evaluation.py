@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from training.evaluation import __main__ as command
-from training.evaluation import peers
+from training.evaluation import mulca, peers
 from training.evaluation.material import SAMPLE_RATE, Material, Wave
 from training.evaluation.metrics import METRICS, bootstrap, score
 from training.evaluation.mixtures import PEAKS_DBFS, Mixture, build_mixtures, digest_of
@@ -232,3 +232,37 @@ def test_a_missing_model_is_one_line_and_exit_1(tmp_path: Path) -> None:
 def test_the_noisy_input_is_a_system_that_changes_nothing() -> None:
     noisy = hiss(6, 100)
     np.testing.assert_array_equal(unprocessed().open()(noisy), noisy)
+
+
+def scored(titles: dict[str, float]) -> dict[str, object]:
+    """An evaluation in which every system is so much better than 1 on every file."""
+    names = [f"file{i}" for i in range(5)]
+    scores = {
+        title: {name: dict.fromkeys(METRICS, 1 + gain) for name in names}
+        for title, gain in titles.items()
+    }
+    return {"scores": scores, "mixtures": {name: {"part": "noisy"} for name in names}}
+
+
+def test_the_mulca_page_shows_differences_file_by_file(tmp_path: Path) -> None:
+    gains = {"noisy": 0.0, "original-0": 0.5, "simplified-0": 0.75, "converted-0": 0.25}
+    gains |= {"original-1": 0.5, "simplified-1": 0.5, "converted-1": 0.5}
+    (tmp_path / "scores.json").write_text(json.dumps(scored(gains)), encoding="utf-8")
+    page = tmp_path / "mulca.md"
+    page.write_text("before\n<!-- measured -->\nold\n<!-- end of measured -->\nafter\n")
+    for _ in range(2):  # the second time replaces the first
+        mulca.main(tmp_path / "scores.json", tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("before\n<!-- measured -->\n")
+    assert text.endswith("<!-- end of measured -->\nafter\n")
+    assert "old" not in text
+    assert "| simplified - original, seed 0 | +0.250 [+0.250, +0.250] |" in text
+    assert "| simplified - original, mean of seeds | +0.125 " in text
+    assert "| converted - original, mean of seeds | -0.125 " in text
+    assert (tmp_path / "mulca.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_form_that_was_not_scored_is_named(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text(json.dumps(scored({"original-0": 0.0})), encoding="utf-8")
+    with pytest.raises(typer.BadParameter, match="lacks scores of converted-0, simplified-0"):
+        mulca.main(tmp_path / "scores.json", tmp_path)
