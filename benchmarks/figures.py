@@ -20,7 +20,11 @@ def draw_memory(document: Document, path: Path) -> None:
             minutes = [point["audio_s"] / 60 for point in there]
             axes.plot(minutes, [median(p["peak_mb"]) for p in there], marker="o", label=system)
         axes.set(xscale="log", yscale="log", title=network, xlabel="minutes of audio")
-        axes.grid(alpha=0.3, which="both")
+        ticks = sorted({p["audio_s"] / 60 for there in result["points"].values() for p in there})
+        axes.set_xticks(ticks, [f"{minutes:.3g}" for minutes in ticks])
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     panels[0].set_ylabel("peak memory of the process (MB)")
     figure.savefig(path, dpi=110, metadata={"Software": None})
@@ -31,17 +35,18 @@ def draw_peers(document: Document, path: Path) -> None:
     results = document["results"]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for title, seconds in results["seconds"].items():
-        if title not in results["quality"]:
-            continue
-        place = (median(seconds) / results["audio_s"], results["quality"][title]["pesq"])
+    rtfs = {title: median(s) / results["audio_s"] for title, s in results["seconds"].items()}
+    both = [title for title in sorted(rtfs, key=rtfs.__getitem__) if title in results["quality"]]
+    for index, title in enumerate(both):
+        place = (rtfs[title], results["quality"][title]["pesq"])
         own = title in results["own"]
         axes.scatter(*place, s=60, facecolor="C0" if own else "none", edgecolor="C0")
-        axes.annotate(title, place, xytext=(6, 4), textcoords="offset points")
+        beside = (0, 8 if index % 2 else -17)  # neighbours' labels would overlap
+        axes.annotate(title, place, beside, textcoords="offset points", ha="center")
     noisy = results["quality"]["noisy"]["pesq"]
     axes.axhline(noisy, linestyle="--", color="black", linewidth=1, label="noisy input")
     axes.set(xscale="log", xlabel="seconds per second of audio, one thread", ylabel="PESQ-WB")
-    axes.margins(x=0.15)
+    axes.margins(0.15)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -25,7 +25,7 @@ class Network:
         name: In tables.
         checkpoint: What torch loads.
         models: Exported files by precision.
-        missing: Precisions that could not be exported, with the reason.
+        missing: Precisions beside float32 that could not be exported, with the reason.
     """
 
     name: str
@@ -41,6 +41,9 @@ def prepare(names: Sequence[str], work: Path = WORK) -> list[Network]:
         names: "published" (the published sizes, seeded random weights: speed does not depend on
             them), "default" (the bundled model's checkpoint), or the path of a checkpoint.
         work: Folder for what is made.
+
+    Raises:
+        FsnpError: A checkpoint cannot be exported in float32.
     """
     work.mkdir(parents=True, exist_ok=True)
     return [_prepare(name, work) for name in names]
@@ -61,6 +64,8 @@ def _prepare(name: str, work: Path) -> Network:
         try:
             network.models[precision] = _export(network, work, precision)
         except FsnpError as error:
+            if precision == "float32":
+                raise
             network.missing[precision] = str(error)
     return network
 

@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import INPUT_NAMES, METADATA_KEY, OUTPUT_NAME, ModelSpec
 
-CONTROL_FLOW = ("Loop", "If", "Scan")
 _SUB_BAND = "sub_band_"  # the exporter's prefix of nodes inside the sub-band stage
 
 
@@ -25,7 +23,8 @@ class Node:
     Attributes:
         stage: "full band" or "sub band".
         operator: Its ONNX operator.
-        seconds: What it took; a Loop's holds what is inside.
+        seconds: What it took, for control flow with all that is inside.
+        own_s: The same without what is inside.
         inputs: Shapes of its inputs.
         outputs: Shapes of its outputs.
     """
@@ -33,6 +32,7 @@ class Node:
     stage: str
     operator: str
     seconds: float
+    own_s: float
     inputs: list[list[int]]
     outputs: list[list[int]]
 
@@ -80,26 +80,28 @@ def read(events: list[dict[str, Any]]) -> Profile:
     """Read the last run of a profile in ONNX Runtime's format, times in microseconds."""
     run = max((e for e in events if e["name"] == "model_run"), key=lambda e: int(e["ts"]))
     executed = [e for e in events if e["cat"] == "Node" and _holds(run, e)]
+    executed.sort(key=lambda e: (e["ts"], -e["dur"]))
     body = [e for e in executed if e["name"].startswith(_SUB_BAND)]
     loops = [e for e in executed if e["args"]["op_name"] == "Loop"]
     sub_band = [loop for loop in loops if any(_holds(loop, e) for e in body)]
     nodes = []
-    for event in executed:
+    for event, own in zip(executed, _own_times(executed), strict=True):
         inside = any(_holds(loop, event) for loop in sub_band)
-        nodes.append(_node(event, "sub band" if inside else "full band"))
+        nodes.append(_node(event, own, "sub band" if inside else "full band"))
     return Profile(nodes, run["dur"] / 1e6)
 
 
-def own_times(nodes: list[Node]) -> Iterator[tuple[str, str, float]]:
-    """Yield stage, operator and time without that of other nodes, control flow as "(loop)"."""
-    for stage in ("full band", "sub band"):
-        there = [node for node in nodes if node.stage == stage]
-        plain = [node for node in there if node.operator not in CONTROL_FLOW]
-        for node in plain:
-            yield stage, node.operator, node.seconds
-        around = sum(n.seconds for n in there if n.operator in CONTROL_FLOW)
+def _own_times(executed: list[dict[str, Any]]) -> list[int]:
+    """Return what each of these events, outer ones first, took without those inside it."""
+    own = [event["dur"] for event in executed]
+    around: list[int] = []
+    for index, event in enumerate(executed):
+        while around and not _holds(executed[around[-1]], event):
+            around.pop()
         if around:
-            yield stage, "(loop)", around - sum(n.seconds for n in plain)
+            own[around[-1]] -= event["dur"]
+        around.append(index)
+    return own
 
 
 def _holds(outer: dict[str, Any], inner: dict[str, Any]) -> bool:
@@ -107,10 +109,10 @@ def _holds(outer: dict[str, Any], inner: dict[str, Any]) -> bool:
     return bool(outer["ts"] <= inner["ts"] and end <= outer["ts"] + outer["dur"])
 
 
-def _node(event: dict[str, Any], stage: str) -> Node:
+def _node(event: dict[str, Any], own: int, stage: str) -> Node:
     arguments = event["args"]
     shapes = [
         [next(iter(tensor.values())) for tensor in arguments[key]]
         for key in ("input_type_shape", "output_type_shape")
     ]
-    return Node(stage, arguments["op_name"], event["dur"] / 1e6, *shapes)
+    return Node(stage, arguments["op_name"], event["dur"] / 1e6, own / 1e6, *shapes)

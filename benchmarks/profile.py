@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.networks import Network
-from benchmarks.nodes import own_times, profile
+from benchmarks.nodes import profile
 from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate, timed
 from fsnp_onnx import Enhancer
@@ -51,8 +51,8 @@ def _measure(
     rounds: dict[tuple[str, str], list[float]] = defaultdict(list)
     for _ in range(repeats):
         totals: dict[tuple[str, str], float] = defaultdict(float)
-        for stage, operator, node_s in own_times(profile(path, noisy, threads).nodes):
-            totals[stage, operator] += node_s
+        for node in profile(path, noisy, threads).nodes:
+            totals[node.stage, node.operator] += node.own_s
         for key, total_s in totals.items():
             rounds[key].append(total_s)
     operators = [

@@ -44,17 +44,18 @@ SECTIONS = {
         (
             "ONNX Runtime's profiler, node by node. *Around the network* is what `Enhancer.enhance` "
             "takes beyond the network (transform, mask, inverse), measured without the profiler; "
-            "(loop) is what a Loop takes beyond the nodes inside it."
+            "a Loop's time is without the nodes inside it."
         ),
         sections.profile,
     ),
     "gemm": (
         "Share of the machine's matrix products",
         (
-            "What share of the time of the recurrent layers, and of the whole sub-band stage, do their "
-            "matrix products take where they are computed alone? 1 would be layers that do nothing "
-            "else. int8 is held against products of 8-bit integers (MatMulInteger); its layers also "
-            "quantise their input. A MAC is one multiplication and addition."
+            "What share of the time of the recurrent layers, and of the whole sub-band stage, do "
+            "their matrix products take where ONNX Runtime computes them alone? 1 would be layers "
+            "that do nothing else. int8 is held against products of 8-bit integers "
+            "(MatMulInteger). A MAC is one multiplication and addition that is carried out; "
+            "quantised layers carry out more of them where they take an input in two parts."
         ),
         sections.gemm,
     ),

@@ -79,9 +79,10 @@ def _lines(points: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
         if len(measured) > 1:
             slope, intercept = linear_regression(*zip(*measured, strict=True))
             off_mb = max(abs(mb - intercept - slope * s) for s, mb in measured)
+            fit = f", off it by {off_mb:.0f} MB at most" if len(measured) > 2 else ""
             yield (
                 f" - {system}: {intercept:.0f} MB + {slope:.3f} MB per second of audio "
-                f"({len(measured)} durations, off the line by {off_mb:.0f} MB at most)\n"
+                f"(line through {len(measured)} durations{fit})\n"
             )
 
 
@@ -141,7 +142,7 @@ def _profile(name: str, measured: dict[str, Any]) -> list[str]:
 
 def gemm(document: Document) -> str:
     """Shares, and the rate of every product."""
-    header = ["network", "layers (GMAC/s)", "share of ONNX Runtime's products", "of numpy's"]
+    header = ["network", "layers, GMAC/s", "products / layers", "numpy's products / layers"]
     rows, rates = [], []
     for network, result in document["results"].items():
         for precision, measured in result["precisions"].items():
@@ -159,7 +160,7 @@ def gemm(document: Document) -> str:
             rates += _rates(name, measured)
     return "\n".join(
         [
-            table([*header, "whole stage, share of ONNX Runtime's products"], rows),
+            table([*header, "products / whole stage"], rows),
             "Each product alone, GMAC/s:\n",
             table(["network", "product", "share of the MACs", "ONNX Runtime", "numpy"], rates),
             *_missing(document),
