@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from fsnp_onnx.errors import AudioError, SamplesTypeError
 from fsnp_onnx.runtime.mask import decompress, limit_attenuation, lowest_gain
 from fsnp_onnx.runtime.session import MaskModel, Provider
-from fsnp_onnx.runtime.stft import istft, stft
+from fsnp_onnx.runtime.stft import istft, stft_blocks
 from fsnp_onnx.spec import SAMPLE_RATES_HZ, ModelSpec
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
@@ -123,17 +124,27 @@ class Enhancer:
     def _enhance_at_model_rate(
         self, noisy: NDArray[np.float32], limit_db: float | None
     ) -> NDArray[np.float32]:
-        """The chain: transform, mask, multiply, invert."""
-        n_frames = self.spec.stft.n_frames(noisy.size)
-        spectrum = stft(noisy, self.spec.stft, n_frames + 1)  # [F, T + 1], the last for the tail
-        seen = spectrum[None, :, :n_frames]
-        (mask,) = self._model.run(seen.real, seen.imag)  # [2, F, T]
-        crm = decompress(mask, self.spec.mask)  # [F, T]
-        if limit_db is not None:
-            crm = limit_attenuation(crm, limit_db)
-        spectrum[:, :n_frames] *= crm
-        spectrum[:, n_frames] *= crm[:, -1]
-        return istft(spectrum, self.spec.stft, noisy.size)
+        """The chain: transform, mask, multiply, invert; the transform twice, which is cheap."""
+        spec = self.spec.stft
+        n_frames = spec.n_frames(noisy.size)
+        real, imag = np.empty((2, 1, spec.n_freqs, n_frames), np.float32)
+        for frames, block in stft_blocks(noisy, spec, n_frames):
+            real[0, :, frames], imag[0, :, frames] = block.real, block.imag
+        (mask,) = self._model.run(real, imag)  # [2, F, T]
+        del real, imag
+        return istft(self._masked(noisy, mask, limit_db), spec, noisy.size)
+
+    def _masked(
+        self, noisy: NDArray[np.float32], mask: NDArray[np.float32], limit_db: float | None
+    ) -> Iterator[NDArray[np.complex64]]:
+        """Yield the enhanced spectrum in blocks, with one more frame for the tail: [F, n]."""
+        n_frames = mask.shape[-1]
+        for frames, block in stft_blocks(noisy, self.spec.stft, n_frames + 1):
+            under = np.minimum(np.arange(frames.start, frames.stop), n_frames - 1)
+            crm = decompress(mask[..., under], self.spec.mask)  # [F, n]
+            if limit_db is not None:
+                crm = limit_attenuation(crm, limit_db)
+            yield block * crm
 
 
 def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:

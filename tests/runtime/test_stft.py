@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fsnp_onnx.runtime.stft import istft, stft
+from fsnp_onnx.runtime.stft import istft, stft, stft_blocks
 from fsnp_onnx.spec import StftSpec
 from tests.runtime.signals import noise
 
@@ -75,7 +77,7 @@ def test_spectrum_and_its_inverse_give_the_samples_back(
 ) -> None:
     samples = noise(n_hops * spec.hop_length + extra)
     spectrum = stft(samples, spec, spec.n_frames(samples.size) + 1)
-    np.testing.assert_allclose(istft(spectrum, spec, samples.size), samples, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(istft([spectrum], spec, samples.size), samples, rtol=0, atol=1e-6)
 
 
 @every_spec
@@ -85,7 +87,7 @@ def test_inverse_equals_torch_before_the_last_partial_hop(spec: StftSpec, extra:
     n_frames = spec.n_frames(samples.size)
     spectrum = stft(samples, spec, n_frames + 1) * random_mask(spec.n_freqs, n_frames + 1)
     whole_hops = (n_frames - 1) * spec.hop_length
-    ours = istft(spectrum, spec, samples.size)
+    ours = istft([spectrum], spec, samples.size)
     theirs = torch_istft(spectrum[:, :n_frames], spec, samples.size)
     assert ours.shape == samples.shape
     np.testing.assert_allclose(ours[:whole_hops], theirs[:whole_hops], rtol=0, atol=2e-6)
@@ -98,7 +100,7 @@ def test_the_end_does_not_click_for_any_length(extra: int) -> None:
     n_frames = spec.n_frames(samples.size)
     mask = random_mask(spec.n_freqs, n_frames)
     spectrum = stft(samples, spec, n_frames + 1) * np.concatenate([mask, mask[:, -1:]], axis=1)
-    enhanced = istft(spectrum, spec, samples.size)
+    enhanced = istft([spectrum], spec, samples.size)
     body, end = enhanced[: -spec.hop_length], enhanced[-spec.hop_length :]
     assert np.abs(end).max() < 2 * np.abs(body).max()
 
@@ -117,4 +119,32 @@ def test_signals_shorter_than_the_window_are_transformed(n_samples: int) -> None
     spec = StftSpec()
     samples = noise(n_samples)
     spectrum = stft(samples, spec, spec.n_frames(n_samples) + 1)
-    np.testing.assert_allclose(istft(spectrum, spec, n_samples), samples, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(istft([spectrum], spec, n_samples), samples, rtol=0, atol=1e-6)
+
+
+@every_spec
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(n_hops=st.integers(8, 1200), block_frames=st.integers(1, 700))
+def test_blocks_of_frames_of_any_length_give_one_and_the_same_signal(
+    spec: StftSpec, n_hops: int, block_frames: int
+) -> None:
+    samples = noise(n_hops * spec.hop_length + 1)
+    spectrum = stft(samples, spec, spec.n_frames(samples.size) + 1)
+    starts = range(0, spectrum.shape[1], block_frames)
+    blocks = (spectrum[:, start : start + block_frames] for start in starts)
+    assert np.array_equal(istft(blocks, spec, samples.size), istft([spectrum], spec, samples.size))
+
+
+def test_hours_are_transformed_in_the_memory_of_a_minute() -> None:
+    spec = StftSpec()
+    n_samples = 20 * 60 * spec.sample_rate_hz
+    samples = np.zeros(n_samples, np.float32)
+    tracemalloc.start()
+    enhanced = istft(
+        (block for _, block in stft_blocks(samples, spec, spec.n_frames(n_samples) + 1)),
+        spec,
+        n_samples,
+    )
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < enhanced.nbytes + 20e6
