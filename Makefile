@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 RUN ?= training/runs/default
 MODEL ?= fsnp_onnx/models/default.onnx
 MINUTES ?= 120
+VOICE_MINUTES ?= 20
 
 .PHONY: demo test lint check clean train-data train model evaluate bench
 
@@ -28,7 +29,7 @@ check: lint test
 
 train-data: .venv/develop
 	$(BIN)/python -m training.fetch
-	$(BIN)/python -m training.voices
+	$(BIN)/python -m training.voices --minutes $(VOICE_MINUTES)
 	$(BIN)/python -m training.prepare
 
 train: .venv/develop
