@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -74,8 +75,28 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("-j", "--jobs", min=1, help="Recordings at a time, a process for each.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "-j",
+            "--jobs",
+            min=1,
+            help="Recordings at a time, a process for each. Default: 1; with ray all there is "
+            "room for.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Run on this machine or on the machines of a Ray cluster."),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Of a running cluster. Default: RAY_ADDRESS, or start one here."
+        ),
+    ] = None,
+    gpus: Annotated[
+        float, typer.Option(min=0.01, help="GPUs of each job with ray and cuda, 0.5 for a half.")
+    ] = 1.0,
     attenuation_limit: Annotated[
         float | None,
         typer.Option(
@@ -130,14 +151,16 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
             require_free(str(results), plan, kept, force=force or resume)
             record = Results(results, model, attenuation_limit, resume=resume)
             stack.enter_context(closing(record))
-        n_processes = max(1, min(jobs, len(plan)))
-        threads = threads or max(1, available_cpus()[0] // n_processes)
-        settings = Settings(model, provider, threads, device_id, attenuation_limit, plot)
-        engine: Engine = partial(enhance_here, settings=settings)
-        if n_processes > 1:
-            engine = partial(enhance_in_processes, settings=settings, n_processes=n_processes)
+        settings = Settings(model, provider, threads or 1, device_id, attenuation_limit, plot)
+        n_processes = max(1, min(jobs or 1, len(plan)))
+        if engine == "ray":
+            work = _ray_engine(plan, settings, ray_address, jobs, gpus)
+        else:
+            threads = threads or max(1, available_cpus()[0] // n_processes)
+            work = _local_engine(replace(settings, threads=threads), n_processes)
         reporter = Reporter(as_json=as_json)
-        Run(plan, str(model), reporter, record, force).enhance(engine, longest_first=jobs > 1)
+        longest_first = engine == "ray" or n_processes > 1
+        Run(plan, str(model), reporter, record, force).enhance(work, longest_first=longest_first)
     if reporter.n_failed:
         raise typer.Exit(1)
 
@@ -145,6 +168,26 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
 def main() -> None:
     """Entry point of the command."""
     run(app)
+
+
+def _local_engine(settings: Settings, n_processes: int) -> Engine:
+    if n_processes > 1:
+        return partial(enhance_in_processes, settings=settings, n_processes=n_processes)
+    return partial(enhance_here, settings=settings)
+
+
+def _ray_engine(
+    plan: Plan, settings: Settings, address: str | None, n_actors: int | None, gpus: float
+) -> Engine:
+    from fsnp_onnx.cli.ray_engine import Cluster, enhance_on_cluster  # noqa: PLC0415 - seldom used
+
+    if settings.plot:
+        raise typer.BadParameter("is drawn on this machine only", param_hint="'--plot'")
+    if plan.has_stream():
+        raise typer.BadParameter(
+            "standard input and output stay on this machine", param_hint="'--engine'"
+        )
+    return partial(enhance_on_cluster, settings=settings, cluster=Cluster(address, n_actors, gpus))
 
 
 def _fill(
@@ -178,8 +221,8 @@ def _check_tables(manifest: Path | None, results: Path | None, *, resume: bool) 
 def _check_usage(plan: Plan, *, plot: Path | None, as_json: bool) -> None:
     if plot and len(plan) > 1:
         raise typer.BadParameter(f"draws one recording, not {len(plan)}", param_hint="'--plot'")
-    if len(plan) != 1:
-        return  # streams carry one recording
+    if not plan.has_stream():
+        return
     (job,) = plan.jobs(longest_first=False)
     if job.source is None and sys.stdin is None:
         raise typer.BadParameter("standard input is closed", param_hint="'-'")

@@ -100,6 +100,11 @@ class Plan:
         for source, target in rows:
             yield Job(_text(source), _text(target))
 
+    def has_stream(self) -> bool:
+        """Whether standard input or output carries a recording."""
+        select = "SELECT 1 FROM job WHERE source IS NULL OR target IS NULL"
+        return self._table.execute(select).fetchone() is not None
+
     def is_input(self, path: str) -> bool:
         """Whether a path leads to a recording of this run, through links or not."""
         select = "SELECT 1 FROM job WHERE content = ?"

@@ -35,6 +35,7 @@ class Reporter:
         self._n_done = 0
         self._duration_s = 0.0
         self._as_json = as_json
+        self._stdout = sys.stdout  # for data alone; an engine may turn what others print elsewhere
         self._started = time.perf_counter()
         self._advance: Callable[[str, int], None] = lambda *_: None
 
@@ -91,7 +92,7 @@ class Reporter:
         self._n_done += 1
         self._duration_s += report.duration_s
         if self._as_json:
-            typer.echo(json.dumps(asdict(report)))
+            typer.echo(json.dumps(asdict(report)), file=self._stdout)
             return
         clipped = f", {report.clipped} samples clipped" if report.clipped else ""
         say(
@@ -104,4 +105,4 @@ class Reporter:
         self.n_failed += 1
         say_error(message, about="" if name == STREAM else name)
         if self._as_json:
-            typer.echo(json.dumps({"input": name, "error": message}))
+            typer.echo(json.dumps({"input": name, "error": message}), file=self._stdout)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import soundfile as sf
@@ -30,3 +32,24 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder, hidden ones, too."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return when a condition holds, which has to be soon."""
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def members(leader: int) -> list[int]:
+    """Return the running processes of a session."""
+    pids = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, number, *_ = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(number) == leader and state != "Z":
+            pids.append(int(path.parent.name))
+    return pids

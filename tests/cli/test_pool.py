@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from fsnp_onnx.cli import enhance, pool
 from fsnp_onnx.cli.plan import Job
 from fsnp_onnx.cli.recording import Settings
 from fsnp_onnx.cli.run import Outcomes
-from tests.cli.shell import contents, recordings, shell
+from tests.cli.shell import contents, members, recordings, shell, wait_for
 from tests.runtime.signals import noise
 
 _PATCHED = """
@@ -164,26 +163,6 @@ def test_processes_do_not_outlive_a_killed_parent(patched: list[str], tmp_path: 
     line = [*patched, "in", "-r", "--jobs", "2", "-o", "slow"]
     with subprocess.Popen(line, cwd=tmp_path, start_new_session=True) as process:
         wait_for(lambda: len(list(tmp_path.glob("slow/**/.*.part"))) == 2)
-        assert len(session(process.pid)) >= 3
+        assert len(members(process.pid)) >= 3
         process.kill()
-    wait_for(lambda: not session(process.pid))
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def session(leader: int) -> list[int]:
-    """Return the running processes of a session."""
-    members = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, number, *_ = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(number) == leader and state != "Z":
-            members.append(int(path.parent.name))
-    return members
+    wait_for(lambda: not members(process.pid))

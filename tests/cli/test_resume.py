@@ -48,8 +48,7 @@ def statuses(path: str, name: str) -> list[str]:
     return [row["status"] for row in rows(path) if row.get("input") == name]
 
 
-@pytest.mark.parametrize("results", ["r.csv", "r.jsonl"])
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize(("jobs", "results"), [("1", "r.csv"), ("2", "r.jsonl")])
 def test_a_run_killed_at_any_moment_and_resumed_gives_the_files_of_an_undisturbed_one(
     unity_path: Path, tmp_path: Path, jobs: str, results: str
 ) -> None:
