@@ -47,7 +47,8 @@ def sound_files(
         on_error: Called for each folder that cannot be read.
     """
     own = os.path.realpath(output)
-    own = "" if own == os.path.realpath(folder) else own
+    if Path(os.path.realpath(folder)).is_relative_to(own):
+        own = ""
     below = [_entries(folder, on_error)]
     while below:
         entry = next(below[-1], None)

@@ -1,0 +1,153 @@
+"""What is written where: folders of any size, links, collisions."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fsnp_onnx.cli.discover import Found, sound_files
+from fsnp_onnx.cli.plan import Plan
+from fsnp_onnx.cli.targets import add_inputs
+from fsnp_onnx.errors import OutputError
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def pairs(plan: Plan) -> list[tuple[str | None, str | None]]:
+    return [(job.source, job.target) for job in plan.jobs(longest_first=False)]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def found(folder: str, output: str = "out", *, recursive: bool = True) -> list[str]:
+    errors: list[OSError] = []
+    files = sound_files(Path(folder), Path(output), recursive=recursive, on_error=errors.append)
+    names = [file.relative for file in files]
+    assert not errors
+    return names
+
+
+def test_files_are_found_sorted_in_every_folder() -> None:
+    touch("in/b.wav", "in/a/z.WAV", "in/a/y.flac", "in/c/d/e.mp3", "in/c.ogg")
+    touch("in/no.txt", "in/.hidden.wav", "in/wav")
+    assert found("in") == ["a/y.flac", "a/z.WAV", "b.wav", "c/d/e.mp3", "c.ogg"]
+    assert found("in", recursive=False) == ["b.wav", "c.ogg"]
+
+
+def test_links_to_files_are_followed_and_links_to_folders_are_not() -> None:
+    touch("in/a.wav", "elsewhere/b.wav")
+    Path("in/link.wav").symlink_to(Path("elsewhere/b.wav").absolute())
+    Path("in/folder").symlink_to(Path("elsewhere").absolute())
+    Path("in/nowhere.wav").symlink_to("none.wav")
+    Path("in/loop").symlink_to(Path("in").absolute())
+    assert found("in") == ["a.wav", "link.wav"]
+
+
+def test_the_output_below_the_input_is_passed_over_by_any_name() -> None:
+    touch("in/a.wav", "in/out/a.wav", "in/other/b.wav")
+    Path("alias").symlink_to("in/out")
+    Path("in/other/c.wav").symlink_to(Path("in/out/a.wav").absolute())
+    for name in ("in/out", "./in/../in/out", "alias"):
+        assert found("in", name) == ["a.wav", "other/b.wav"]
+    assert found("in/other", "in") == ["b.wav", "c.wav"]
+
+
+def test_size_is_that_of_the_file() -> None:
+    touch("in/a.wav")
+    Path("in/a.wav").write_bytes(b"12345")
+    files = sound_files(Path("in"), Path("out"), recursive=False, on_error=print)
+    assert list(files) == [Found("in/a.wav", "a.wav", 5)]
+
+
+def test_a_folder_that_cannot_be_read_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path.name == "b":  # by itself root may look everywhere
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    touch("in/a.wav", "in/b/c.wav", "in/d/e.wav")
+    monkeypatch.setattr(os, "scandir", refuse)
+    plan = Plan()
+    add_inputs(plan, ["in"], "out", recursive=True)
+    assert pairs(plan) == [("in/a.wav", "out/a.wav"), ("in/d/e.wav", "out/d/e.wav")]
+    assert str(plan.failed["in/b"]) == "cannot read in/b (Permission denied)"
+    plan.close()
+
+
+def test_names_need_not_be_utf8() -> None:
+    name = os.fsdecode(b"in/\xff\n.wav")
+    touch(name)
+    plan = Plan()
+    add_inputs(plan, ["in"], "out", recursive=False)
+    assert pairs(plan) == [(name, name.replace("in/", "out/"))]
+    assert plan.is_input(name)
+    plan.close()
+
+
+@pytest.mark.parametrize("second", ["out/x.wav", "./out/x.wav", "alias/x.wav", "out/../out/x.wav"])
+def test_two_names_of_one_output_collide(second: str) -> None:
+    Path("out").mkdir()
+    Path("alias").symlink_to("out")
+    plan = Plan()
+    plan.add("a.wav", "out/x.wav")
+    with pytest.raises(OutputError, match=r"a\.wav and b\.wav would both be written to"):
+        plan.add("b.wav", second)
+    plan.close()
+
+
+def test_inputs_are_known_by_any_name() -> None:
+    touch("in/real.wav", "in/other.wav")
+    Path("link.wav").symlink_to("in/real.wav")
+    Path("alias").symlink_to("in")
+    plan = Plan()
+    plan.add("link.wav", "out.wav")
+    for name in ("link.wav", "in/real.wav", "alias/real.wav", "./in/../link.wav"):
+        assert plan.is_input(name)
+    assert not plan.is_input("in/other.wav")
+    plan.close()
+
+
+def test_url_of_a_local_file_is_its_path() -> None:
+    touch("in/a b.wav", "other/c.wav")
+    plan = Plan()
+    here = Path.cwd().as_uri()
+    add_inputs(plan, [f"{here}/in/a%20b.wav", f"{here}/other"], f"{here}/out/", recursive=False)
+    assert pairs(plan) == [
+        (f"{Path.cwd()}/in/a b.wav", f"{Path.cwd()}/out/a b.wav"),
+        (f"{Path.cwd()}/other/c.wav", f"{Path.cwd()}/out/c.wav"),
+    ]
+    plan.close()
+
+
+def test_a_large_plan_is_not_in_memory() -> None:
+    code = (
+        "import resource;"
+        "from fsnp_onnx.cli.plan import Plan;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "plan = Plan();"
+        "before = peak();"
+        "[None for i in range(60_000) if plan.add(f'in/{i:0150d}.wav', f'out/{i:0150d}.wav', i)];"
+        "assert sum(1 for _ in plan.jobs(longest_first=True)) == 60_000;"
+        "print(peak() - before)"
+    )
+    line = [sys.executable, "-c", code]
+    ended = subprocess.run(line, capture_output=True, text=True, check=True)
+    unit = 1024 if sys.platform != "darwin" else 1
+    assert int(ended.stdout) * unit < 12e6  # its names alone are 37 MB
