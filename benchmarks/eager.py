@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsnp_onnx.export.checkpoint import read_checkpoint
 from fsnp_onnx.export.config import infer
 from fsnp_onnx.export.network import FullSubNetPlus
 from fsnp_onnx.spec import MaskSpec
@@ -23,10 +22,12 @@ class Eager:
     def __init__(self, checkpoint: Path, threads: int) -> None:
         """Load a checkpoint; the number of threads holds for the whole process."""
         torch.set_num_threads(threads)
-        loaded = read_checkpoint(checkpoint)
-        inferred = infer(loaded.tensors, loaded.config)
+        # not the exporter's reader, which also checks what it reads: that is not torch's time
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        tensors = content.get("model", content)
+        inferred = infer(tensors, content.get("config"))
         self._network = FullSubNetPlus(inferred.network).eval()
-        self._network.load_state_dict(loaded.tensors)
+        self._network.load_state_dict(tensors)
         self._stft = inferred.stft
         self._window = torch.from_numpy(inferred.stft.window().astype(np.float32))
         self.sample_rate_hz = inferred.stft.sample_rate_hz

@@ -5,6 +5,7 @@ from statistics import median
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 Document = dict[str, Any]
 
@@ -22,6 +23,7 @@ def draw_memory(document: Document, path: Path) -> None:
         axes.set(xscale="log", yscale="log", title=network, xlabel="minutes of audio")
         ticks = sorted({p["audio_s"] / 60 for there in result["points"].values() for p in there})
         axes.set_xticks(ticks, [f"{minutes:.3g}" for minutes in ticks])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.grid(alpha=0.3)

@@ -47,7 +47,7 @@ class Profile:
     @property
     def sub_band_s(self) -> float:
         """Time of the sub-band stage as a whole."""
-        return sum(n.seconds for n in self.nodes if n.operator == "Loop" and n.stage == "sub band")
+        return sum(node.own_s for node in self.nodes if node.stage == "sub band")
 
 
 def profile(model: Path, noisy: NDArray[np.float32], threads: int) -> Profile:
@@ -70,8 +70,10 @@ def profile(model: Path, noisy: NDArray[np.float32], threads: int) -> Profile:
         spectrum = stft(noisy, spec.stft, spec.stft.n_frames(noisy.size))[None]
         parts = (np.ascontiguousarray(part) for part in (spectrum.real, spectrum.imag))
         feeds = dict(zip(INPUT_NAMES, parts, strict=True))
+        run_options = onnxruntime.RunOptions()  # as the runtime's own
+        run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         for _ in range(2):
-            session.run([OUTPUT_NAME], feeds)
+            session.run([OUTPUT_NAME], feeds, run_options)
         file = Path(session.end_profiling())
         return read(json.loads(file.read_text(encoding="utf-8")))
 
@@ -80,28 +82,37 @@ def read(events: list[dict[str, Any]]) -> Profile:
     """Read the last run of a profile in ONNX Runtime's format, times in microseconds."""
     run = max((e for e in events if e["name"] == "model_run"), key=lambda e: int(e["ts"]))
     executed = [e for e in events if e["cat"] == "Node" and _holds(run, e)]
-    executed.sort(key=lambda e: (e["ts"], -e["dur"]))
-    body = [e for e in executed if e["name"].startswith(_SUB_BAND)]
-    loops = [e for e in executed if e["args"]["op_name"] == "Loop"]
-    sub_band = [loop for loop in loops if any(_holds(loop, e) for e in body)]
-    nodes = []
-    for event, own in zip(executed, _own_times(executed), strict=True):
-        inside = any(_holds(loop, event) for loop in sub_band)
-        nodes.append(_node(event, own, "sub band" if inside else "full band"))
-    return Profile(nodes, run["dur"] / 1e6)
-
-
-def _own_times(executed: list[dict[str, Any]]) -> list[int]:
-    """Return what each of these events, outer ones first, took without those inside it."""
+    executed.sort(key=lambda e: (e["ts"], -e["dur"]))  # outer ones first
+    parents = _parents(executed)
     own = [event["dur"] for event in executed]
+    for event, parent in zip(executed, parents, strict=True):
+        if parent is not None:
+            own[parent] -= event["dur"]
+    named = [event["name"].startswith(_SUB_BAND) for event in executed]
+    hosts = {parent for parent, is_named in zip(parents, named, strict=True) if is_named}
+    inside: list[bool] = []  # of the sub-band stage, its loop included
+    for index, parent in enumerate(parents):
+        below = parent is not None and inside[parent]
+        inside.append(below or named[index] or index in hosts)
+    return Profile(
+        [
+            _node(event, own_us, "sub band" if there else "full band")
+            for event, own_us, there in zip(executed, own, inside, strict=True)
+        ],
+        run["dur"] / 1e6,
+    )
+
+
+def _parents(executed: list[dict[str, Any]]) -> list[int | None]:
+    """Return the index of the loop around each of these events, outer ones first."""
+    parents: list[int | None] = []
     around: list[int] = []
     for index, event in enumerate(executed):
         while around and not _holds(executed[around[-1]], event):
             around.pop()
-        if around:
-            own[around[-1]] -= event["dur"]
+        parents.append(around[-1] if around else None)
         around.append(index)
-    return own
+    return parents
 
 
 def _holds(outer: dict[str, Any], inner: dict[str, Any]) -> bool:
@@ -109,10 +120,10 @@ def _holds(outer: dict[str, Any], inner: dict[str, Any]) -> bool:
     return bool(outer["ts"] <= inner["ts"] and end <= outer["ts"] + outer["dur"])
 
 
-def _node(event: dict[str, Any], own: int, stage: str) -> Node:
+def _node(event: dict[str, Any], own_us: int, stage: str) -> Node:
     arguments = event["args"]
     shapes = [
         [next(iter(tensor.values())) for tensor in arguments[key]]
         for key in ("input_type_shape", "output_type_shape")
     ]
-    return Node(stage, arguments["op_name"], event["dur"] / 1e6, own / 1e6, *shapes)
+    return Node(stage, arguments["op_name"], event["dur"] / 1e6, own_us / 1e6, *shapes)

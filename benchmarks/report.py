@@ -44,7 +44,7 @@ SECTIONS = {
         (
             "ONNX Runtime's profiler, node by node. *Around the network* is what `Enhancer.enhance` "
             "takes beyond the network (transform, mask, inverse), measured without the profiler; "
-            "a Loop's time is without the nodes inside it."
+            "what a Loop or Scan takes is without the nodes inside it."
         ),
         sections.profile,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -84,15 +85,15 @@ def test_exports_are_kept_until_the_checkpoint_is_newer(
     monkeypatch.setattr(
         "benchmarks.networks.export_checkpoint", lambda _, path, **__: exported.append(path)
     )
-    prepare([str(checkpoint)], work)
-    assert not exported
-    checkpoint.touch()
-    prepare([str(checkpoint)], work)
-    checkpoint_age_s = checkpoint.stat().st_mtime
-    assert exported == list(tiny.models.values())
-    for path in exported:
-        assert path.stat().st_mtime < checkpoint_age_s
-        path.touch()
+    made = checkpoint.stat().st_mtime
+    try:
+        prepare([str(checkpoint)], work)
+        assert not exported
+        os.utime(checkpoint, times=(made + 3600, made + 3600))
+        prepare([str(checkpoint)], work)
+        assert exported == list(tiny.models.values())
+    finally:
+        os.utime(checkpoint, times=(made, made))
 
 
 def test_eager_torch_is_what_the_export_computes(tiny: Network) -> None:
