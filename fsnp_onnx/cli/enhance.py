@@ -137,6 +137,8 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     Container, coding, sample rate, channels, length and level are kept.
     """
     _check_tables(manifest, results, resume=resume)
+    if ray_address and engine != "ray":
+        raise typer.BadParameter("needs --engine ray", param_hint="'--ray-address'")
     model = model or DEFAULT_MODEL
     with ExitStack() as stack:
         plan = stack.enter_context(closing(Plan()))
@@ -147,8 +149,11 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
             _require_free_plot(plot, plan, model, force=force)
         record = None
         if results:
-            kept = [str(path) for path in (model, manifest) if path]
-            require_free(str(results), plan, kept, force=force or resume)
+            if results.exists() and not (force or resume):
+                raise OutputError(
+                    f"{results} exists; go on with --resume or replace it with --force"
+                )
+            require_free(str(results), plan, [str(p) for p in (model, manifest) if p], force=True)
             record = Results(results, model, attenuation_limit, resume=resume)
             stack.enter_context(closing(record))
         settings = Settings(model, provider, threads or 1, device_id, attenuation_limit, plot)

@@ -41,6 +41,7 @@ def enhance_in_processes(
         FsnpError: The model cannot be opened.
     """
     queue = _Queue(jobs)
+    heard: set[str] = set()
     workers = [_Worker(settings) for _ in range(n_processes)]
     try:
         while workers:
@@ -51,7 +52,7 @@ def enhance_in_processes(
                 if job and not queue.put_back(job):
                     yield job, DIED_TWICE
                 continue
-            _raise_or_warn(message)
+            _raise_or_warn(message, heard)
             worker.job = queue.next()
             if not worker.give_job():
                 workers.remove(worker)
@@ -135,17 +136,14 @@ def _replace(worker: _Worker, workers: list[_Worker], settings: Settings) -> Non
         )
 
 
-_warned: set[str] = set()
-
-
-def _raise_or_warn(message: Any) -> None:
+def _raise_or_warn(message: Any, heard: set[str]) -> None:
     """Raise the error of a model that cannot be opened; say what was warned of, but once."""
     if isinstance(message, FsnpError):
         raise message
     if isinstance(message, list):
-        for warning in set(message) - _warned:
+        for warning in set(message) - heard:
             warnings.warn(warning, stacklevel=3)
-        _warned.update(message)
+        heard.update(message)
 
 
 def _work(settings: Settings, connection: Connection) -> None:

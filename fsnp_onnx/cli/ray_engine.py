@@ -10,6 +10,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
@@ -154,21 +155,32 @@ def _room(ray: Any, settings: Settings, cluster: Cluster) -> int:
 def _connect(ray: Any, cluster: Cluster, threads: int) -> None:
     on_terminate = signal.getsignal(signal.SIGTERM)
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
     try:
-        if cluster.address or "RAY_ADDRESS" in os.environ:
-            ray.init(address=cluster.address, **quiet)
+        if address:
+            _require_listener(address)
+            ray.init(address=address, **quiet)
         else:
             n_cpus = max(available_cpus()[0], (cluster.n_actors or 1) * threads)
             ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        where = cluster.address or os.environ.get("RAY_ADDRESS", "on this machine")
-        raise ProviderError(f"no Ray cluster {where} ({one_line(error)})") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ProviderError(
+            f"no Ray cluster {f'at {address}' if address else 'can be started here'} "
+            f"({one_line(error)}); ray status tells of a running one"
+        ) from error
     signal.signal(signal.SIGTERM, on_terminate)  # Ray's own would not remove partial files
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # failures are told by recording
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_errored_blocks = -1
+
+
+def _require_listener(address: str) -> None:
+    """Raise the error of a connection to where nobody listens, for which Ray takes minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _load_ray() -> Any:

@@ -102,7 +102,7 @@ def stored(name: str) -> Iterator[Path]:
         yield copy
         fs, path = _filesystem(name)
         try:
-            fs.makedirs(fs._parent(path), exist_ok=True)  # noqa: SLF001 - has no public name
+            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             fs.put_file(str(copy), path)
         except Exception as error:  # each store has exceptions of its own
             raise OutputError(f"cannot write {name} ({error})") from error

@@ -176,6 +176,17 @@ def test_without_ray_one_line_says_how_to_install_it(
     assert printed.count("\n") == 1
 
 
+def test_an_address_without_a_cluster_is_one_line(unity_path: Path, tmp_path: Path) -> None:
+    recordings(tmp_path / "in", 2)
+    options = ("in", "-r", "-o", "out", "--engine", "ray", "--ray-address", "127.0.0.1:1")
+    ended = subprocess.run(
+        shell(unity_path, *options), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: no Ray cluster at 127.0.0.1:1 (")
+    assert ended.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("arguments", [["-"], ["x.wav", "-o", "-"], ["x.wav", "--plot", "x.png"]])
 def test_what_stays_on_this_machine_is_wrong_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]

@@ -177,7 +177,7 @@ def test_an_existing_record_is_kept_without_resume_or_force(
     assert run(*line) == 0
     before = Path("r.csv").read_bytes()
     assert run(*line) == 1
-    assert "r.csv exists; " in capsys.readouterr().err
+    assert "r.csv exists; go on with --resume or replace it with --force" in capsys.readouterr().err
     assert Path("r.csv").read_bytes() == before
     Path("r.csv").write_text("something,else\n1,2\n")
     assert run(*line, "--resume") == 1
@@ -249,6 +249,7 @@ def test_an_input_of_a_manifest_is_never_overwritten(
         ["--manifest", "m.txt"],
         ["in", "-o", "out", "--results", "r.txt"],
         ["in", "-o", "out", "--jobs", "0"],
+        ["in", "-o", "out", "--ray-address", "auto"],
     ],
 )
 def test_wrong_usage_ends_with_2(run: Run, arguments: list[str]) -> None:
