@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +28,7 @@ def describe() -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "versions": {"python": platform.python_version()} | _versions(),
+        "busy": busy(),
         "load": load(),
     }
 
@@ -34,6 +36,21 @@ def describe() -> dict[str, Any]:
 def load() -> list[float]:
     """Return the load average over 1, 5 and 15 minutes."""
     return [round(value, 2) for value in os.getloadavg()]
+
+
+def busy(seconds: float = 1.0) -> float | None:
+    """Return what share of all CPUs others use in these seconds, None where nothing tells.
+
+    The load average also holds the benchmark that ran before.
+    """
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return None
+    before = [int(text) for text in stat.read_text(encoding="utf-8").split()[1:9]]
+    time.sleep(seconds)
+    after = [int(text) for text in stat.read_text(encoding="utf-8").split()[1:9]]
+    spent = [b - a for a, b in zip(before, after, strict=True)]  # user nice system idle iowait ...
+    return round(1 - (spent[3] + spent[4]) / max(sum(spent), 1), 2)
 
 
 def _versions() -> dict[str, str]:

@@ -139,8 +139,10 @@ def _measured_on(documents: dict[str, Document]) -> list[str]:
         machines[_machine(environment)] = None
         loads = [f"{environment[key][0]:.2f}" for key in ("load", "load_after")]
         letter = chr(ord("A") + list(machines).index(_machine(environment)))
-        rows.append([name, environment["date"], str(environment["commit"]), letter, *loads])
-    header = ["benchmark", "date (UTC)", "commit", "machine", "load before", "load after"]
+        others = "-" if environment["busy"] is None else f"{environment['busy']:.0%}"
+        rows.append([name, environment["date"], str(environment["commit"]), letter, others, *loads])
+    header = ["benchmark", "date (UTC)", "commit", "machine", "CPUs busy with other work"]
+    header += ["load before", "after"]
     listed = [f" - **{chr(ord('A') + i)}**: {text}" for i, text in enumerate(machines)]
     return ["\n".join(listed) + "\n", table(header, rows)]
 

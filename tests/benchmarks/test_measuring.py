@@ -68,6 +68,7 @@ def test_the_machine_is_described_in_plain_values() -> None:
     assert json.loads(json.dumps(described)) == described
     assert described["cpu"]
     assert described["cpus"] >= 1
+    assert described["busy"] is None or 0 <= described["busy"] <= 1
     assert {"python", "numpy", "fsnp-onnx"} <= described["versions"].keys()
 
 

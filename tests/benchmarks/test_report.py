@@ -27,6 +27,7 @@ ENVIRONMENT = {
     "memory_gb": 8.0,
     "system": "Linux wood",
     "versions": {"python": "3.11.1"},
+    "busy": 0.03,
     "load": [0.25, 0, 0],
     "load_after": [1.75, 0, 0],
 }
@@ -167,7 +168,7 @@ def test_every_benchmark_has_a_command_and_make_bench_runs_it() -> None:
 
 def test_the_machine_the_load_and_the_date_are_on_the_page(page: str) -> None:
     assert "Abacus 9, 2 usable (CPU affinity of the process), beads; 8 GB" in page
-    assert "| speed | 2026-01-02T03:04:05+00:00 | abc1234 | A | 0.25 | 1.75 |" in page
+    assert "| speed | 2026-01-02T03:04:05+00:00 | abc1234 | A | 3% | 0.25 | 1.75 |" in page
     assert "**B**" not in page
 
 
