@@ -36,7 +36,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def wait_for(condition: Callable[[], bool]) -> None:
     """Return when a condition holds, which has to be soon."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)

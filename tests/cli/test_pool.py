@@ -152,7 +152,7 @@ def test_interrupt_ends_all_processes_and_leaves_nothing(
         assert process.stderr is not None
         wait_for(lambda: len(list(tmp_path.glob("slow/**/.*.part"))) == 2)
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-        assert process.wait(10) == code
+        assert process.wait(60) == code
         assert process.stderr.read().strip() == "interrupted"
     assert not [path for path in tmp_path.glob("slow/**/*") if path.is_file()]
 

@@ -142,7 +142,7 @@ def test_interrupt_ends_a_cluster_that_was_started_for_the_run(
         assert any("-> out/" in line for line in process.stderr)
         assert processes_of(short)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(120) == 130
         assert process.stderr.read().splitlines()[-1] == "interrupted"
         wait_for(lambda: not processes_of(short))
     assert not list(tmp_path.rglob("*.part"))
