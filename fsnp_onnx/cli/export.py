@@ -72,8 +72,8 @@ def export(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     block_frames: Annotated[
-        int, typer.Option(min=1, max=1024, help="Frames per step of the sub-band loop.")
-    ] = 64,
+        int, typer.Option(min=1, max=1024, help="Frames per step of the sub-band model.")
+    ] = 16,
     opset: Annotated[int, typer.Option(min=18, max=21, help="ONNX operator set.")] = 18,
     precision: Annotated[
         Literal["float32", "int8"],

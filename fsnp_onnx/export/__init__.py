@@ -5,10 +5,11 @@ In the order a checkpoint passes through them::
     checkpoint.py  file or folder -> tensors, safely
     config.py      training TOML, defaults and sizes.py (tensors) -> NetworkConfig and StftSpec
     network.py     FullSubNet+ in torch, with norms.py and attention.py (MulCA in three forms)
-    stages.py      the network cut in a full-band stage and a sub-band stage
+    stages.py      the network cut in pieces of a full-band stage and a sub-band stage
+    full_band.py   the TCNs between them, in passes over blocks of frames
     trace.py       each stage -> ONNX
     simplify.py    onnxsim
-    assemble.py    both stages -> one graph with a Loop
+    assemble.py    both stages -> one graph with a Scan
     compact.py     weights as float16 where that loses nothing
     parity.py      the final bytes against the float64 network, in the session that users run
     pipeline.py    export_checkpoint: all of it in order, files written last

@@ -1,8 +1,9 @@
 """Join the two traced stages to one graph with the interface of docs/format.md.
 
-The glue is written in ONNX's text syntax. The sub-band stage becomes the body of a Loop: over blocks of
+The glue is written in ONNX's text syntax. The sub-band stage becomes the body of a Scan: over blocks of
 frames with the recurrent state carried along, or, for a TCN, over blocks of bins. Its weights lie
-inside the body, where ONNX Runtime can pre-pack them.
+inside the body, where ONNX Runtime can pre-pack them. A Loop would do as well, but ONNX Runtime
+collects a Loop's blocks twice, and a Scan's only once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fsnp_onnx.export.trace import SOURCES, STATES, statistics_names
 from fsnp_onnx.spec import INPUT_NAMES, OUTPUT_NAME
 
 BINS_PER_BLOCK: Final = 8
+_FULL_BAND: Final = "full_band_"
 _BODY: Final = "sub_band_"
 
 
@@ -31,19 +33,17 @@ def assemble(
         full_band: Stage one as traced.
         sub_band: Stage two as traced for ``block_frames`` frames (or for a block of bins).
         config: The network's configuration.
-        block_frames: Frames per iteration of the Loop; not read for a TCN.
+        block_frames: Frames per iteration of the Scan; not read for a TCN.
     """
     recurrent = config.sub_band_model != "TCN"
-    text = _frame_loop(config, block_frames) if recurrent else _bin_loop(config)
+    text = _frame_scan(config, block_frames) if recurrent else _bin_scan(config)
     graph = parser.parse_graph(text)
-    loop = next(node for node in graph.node if node.op_type == "Loop")
-    _splice(loop.attribute[0].g, compose.add_prefix(sub_band, _BODY).graph, before=False)
+    scan = next(node for node in graph.node if node.op_type == "Scan")
+    body = next(attribute.g for attribute in scan.attribute if attribute.name == "body")
+    _splice(body, compose.add_prefix(sub_band, _BODY).graph, before=False)
     if not recurrent:
-        loop_index = numpy_helper.from_array(_padded_index(config), "index")
-        graph.initializer.append(loop_index)
-    stage = onnx.ModelProto()
-    stage.CopyFrom(full_band)
-    _splice(graph, stage.graph, before=True)
+        graph.initializer.append(numpy_helper.from_array(_blocks_of_bins(config), "blocks_of_bins"))
+    _splice(graph, _prefixed(full_band.graph), before=True)
     opsets = {
         entry.domain: entry.version for entry in (*sub_band.opset_import, *full_band.opset_import)
     }
@@ -53,6 +53,14 @@ def assemble(
         opset_imports=[onnx.helper.make_opsetid(domain, opsets[domain]) for domain in used],
         ir_version=min(full_band.ir_version, 10),
         producer_name="fsnp-onnx",
+    )
+
+
+def _prefixed(full_band: onnx.GraphProto) -> onnx.GraphProto:
+    """Prefix the names inside a graph whose Loops and Scans use its weights."""
+    weights = {weight.name: _FULL_BAND + weight.name for weight in full_band.initializer}
+    return compose.add_prefix_graph(
+        full_band, _FULL_BAND, rename_inputs=False, rename_outputs=False, name_map=weights
     )
 
 
@@ -67,78 +75,76 @@ def _splice(target: onnx.GraphProto, stage: onnx.GraphProto, *, before: bool) ->
     target.initializer.extend(stage.initializer)
 
 
-def _frame_loop(config: NetworkConfig, block_frames: int) -> str:
-    """Glue for LSTM and GRU: the Loop slices a block of frames and carries the state.
+def _frame_scan(config: NetworkConfig, block_frames: int) -> str:
+    """Glue for LSTM and GRU: the Scan slices a block of frames and carries the state.
 
     The last block is filled up by repeating its last frame: the model never looks ahead, so what
     comes of it is cut off again.
     """
     states = STATES[config.sub_band_model]
-    statistics = statistics_names(config.norm)
-    sliced = SOURCES + (statistics if norms.is_cumulative(config.norm) else ())
-    whole = () if norms.is_cumulative(config.norm) else statistics
+    timed, whole = _by_time(config)
     state_type = f"float[{config.sub_band_layers},sequences,{config.sub_band_hidden_size}]"
     return f"""
     fsnp ({_inputs(config)}) => ({_output(config)})
     <int64[1] block = {{{block_frames}}}, int64[1] zero = {{0}}, int64[1] one = {{1}},
      int64[1] n_bins = {{{config.n_freqs}}}, int64[1] n_layers = {{{config.sub_band_layers}}},
-     int64[1] n_hidden = {{{config.sub_band_hidden_size}}}, int64[1] time_axis = {{2}},
+     int64[1] n_hidden = {{{config.sub_band_hidden_size}}}, int64[1] time_axis = {{0}},
      int64[1] mask_time_axis = {{3}}, int64[1] look_ahead = {{{config.look_ahead}}},
-     int64[4] mask_shape = {{0, 2, {config.n_freqs}, -1}}>
+     int64[4] mask_shape = {{0, 2, {config.n_freqs}, -1}}, int64 first = {{0}},
+     int64 block_step = {{{block_frames}}}>
     {{
-      n_frames = Shape<start: int = 2, end: int = 3>({SOURCES[0]})
-      batch = Shape<start: int = 0, end: int = 1>({SOURCES[0]})
-      last = Sub(n_frames, one)
-      full_blocks = Div(last, block)
-      n_blocks = Add(full_blocks, one)
+      frames = Shape<start: int = 2, end: int = 3>({INPUT_NAMES[0]})
+      n_frames = Add(frames, look_ahead)
+      batch = Shape<start: int = 1, end: int = 2>({SOURCES[0]})
+      frame_count = Squeeze(n_frames)
+      flat_starts = Range(first, frame_count, block_step)
+      starts = Unsqueeze(flat_starts, one)
       n_sequences = Mul(batch, n_bins)
       state_shape = Concat<axis: int = 0>(n_layers, n_sequences, n_hidden)
       zero_state = ConstantOfShape(state_shape)
-      {_list("last_{}", states)}, blocks = Loop(n_blocks, , {_list("zero_state", states)}) <
-        body: graph = block_body (int64 i, bool go, {_list(state_type + " " + _BODY + "{}", states)})
-          => (bool go_on, {_list(state_type + " " + _BODY + "{}_out", states)},
+      {_list("last_{}", states)}, blocks = Scan <
+        num_scan_inputs: int = 1,
+        body: graph = block_body ({_list(state_type + " " + _BODY + "{}", states)}, int64[1] start)
+          => ({_list(state_type + " " + _BODY + "{}_out", states)},
               float[batch,2,{config.n_freqs},{block_frames}] {_BODY}mask)
         {{
-          go_on = Identity(go)
-          start = Mul(i, block)
           end = Add(start, block)
           stop = Min(end, n_frames)
           missing = Sub(end, stop)
-          padding = Concat<axis: int = 0>(zero, zero, zero, zero, zero, missing)
-          {_lines("cut_{0} = Slice({0}, start, end, time_axis)", sliced)}
-          {_lines(_BODY + '{0} = Pad<mode: string = "edge">(cut_{0}, padding)', sliced)}
+          padding = Concat<axis: int = 0>(zero, zero, zero, missing, zero, zero)
+          {_lines("cut_{0} = Slice({0}, start, stop, time_axis)", timed)}
+          {_lines(_BODY + '{0} = Pad<mode: string = "edge">(cut_{0}, padding)', timed)}
           {_lines(_BODY + "{0} = Identity({0})", whole)}
         }}
-      >
+      > ({_list("zero_state", states)}, starts)
       block_last = Transpose<perm: ints = [1, 2, 3, 0, 4]>(blocks)
       padded_mask = Reshape(block_last, mask_shape)
       {OUTPUT_NAME} = Slice(padded_mask, look_ahead, n_frames, mask_time_axis)
     }}"""
 
 
-def _bin_loop(config: NetworkConfig) -> str:
-    """Glue for a sub-band TCN: the Loop takes a block of bins through all frames."""
-    passed = SOURCES + statistics_names(config.norm)
-    n_rows = len(_padded_index(config))
+def _bin_scan(config: NetworkConfig) -> str:
+    """Glue for a sub-band TCN: the Scan takes a block of bins through all frames."""
+    timed, whole = _by_time(config)
+    n_bins = _blocks_of_bins(config)[..., 0].size
     return f"""
     fsnp ({_inputs(config)}) => ({_output(config)})
-    <bool always = {{1}}, int64[1] block = {{{BINS_PER_BLOCK}}}, int64 n_blocks = {{{n_rows // BINS_PER_BLOCK}}},
-     int64[1] bin_axis = {{0}}, int64[2] crop_start = {{0, {config.look_ahead}}},
-     int64[2] crop_axes = {{2, 3}}, int64[1] n_bins = {{{config.n_freqs}}},
-     int64[4] mask_shape = {{0, 2, {n_rows}, -1}}>
+    <int64[2] crop_start = {{0, {config.look_ahead}}}, int64[2] crop_axes = {{2, 3}},
+     int64[1] n_bins = {{{config.n_freqs}}}, int64[4] mask_shape = {{0, 2, {n_bins}, -1}},
+     int64[1] look_ahead = {{{config.look_ahead}}}, int64[1] first_frame = {{0}}, int64[1] time_axis = {{0}}>
     {{
-      n_frames = Shape<start: int = 2, end: int = 3>({SOURCES[0]})
-      blocks = Loop(n_blocks, always) <
-        body: graph = block_body (int64 i, bool go)
-          => (bool go_on, float[batch,2,{BINS_PER_BLOCK},padded_frames] {_BODY}mask)
+      frames = Shape<start: int = 2, end: int = 3>({INPUT_NAMES[0]})
+      n_frames = Add(frames, look_ahead)
+      {_lines("cut_{0} = Slice({0}, first_frame, n_frames, time_axis)", timed)}
+      blocks = Scan <
+        num_scan_inputs: int = 1,
+        body: graph = block_body (int64[{BINS_PER_BLOCK},{config.sub_band_features}] {_BODY}index)
+          => (float[batch,2,{BINS_PER_BLOCK},padded_frames] {_BODY}mask)
         {{
-          go_on = Identity(go)
-          start = Mul(i, block)
-          end = Add(start, block)
-          {_BODY}index = Slice(index, start, end, bin_axis)
-          {_lines(_BODY + "{0} = Identity({0})", passed)}
+          {_lines(_BODY + "{0} = Identity(cut_{0})", timed)}
+          {_lines(_BODY + "{0} = Identity({0})", whole)}
         }}
-      >
+      > (blocks_of_bins)
       block_last = Transpose<perm: ints = [1, 2, 0, 3, 4]>(blocks)
       padded_mask = Reshape(block_last, mask_shape)
       crop_end = Concat<axis: int = 0>(n_bins, n_frames)
@@ -146,11 +152,23 @@ def _bin_loop(config: NetworkConfig) -> str:
     }}"""
 
 
-def _padded_index(config: NetworkConfig) -> np.ndarray:
-    """Neighbourhoods [bins, features] with the last bin repeated up to a multiple of the block."""
+def _by_time(config: NetworkConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tell what the full-band stage hands over frame by frame, and what for the whole utterance.
+
+    It is filled up to whole blocks of the full-band stage; only the first n_frames count.
+    """
+    statistics = statistics_names(config.norm)
+    if norms.is_cumulative(config.norm):
+        return (*SOURCES, *statistics), ()
+    return SOURCES, statistics
+
+
+def _blocks_of_bins(config: NetworkConfig) -> np.ndarray:
+    """Neighbourhoods [blocks, bins, features], the last bin repeated up to a multiple of the block."""
     index = neighbourhoods(config).numpy()
     missing = -len(index) % BINS_PER_BLOCK
-    return np.pad(index, ((0, missing), (0, 0)), mode="edge")
+    padded = np.pad(index, ((0, missing), (0, 0)), mode="edge")
+    return padded.reshape(-1, BINS_PER_BLOCK, index.shape[1])
 
 
 def _inputs(config: NetworkConfig) -> str:

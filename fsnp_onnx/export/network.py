@@ -197,15 +197,12 @@ class FullSubNetPlus(nn.Module):
 
     def branch_input(self, branch: Branch, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
         """Return the normalised and attended input of one branch, [B, F, T + look_ahead]."""
-        x = noisy_imag if branch == "_imag" else noisy_real
-        of_magnitude = branch == "" or self.config.complex_norm == "magnitude"
-        if of_magnitude:
-            magnitude = self._pad(torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag))
-        x = magnitude if branch == "" else self._pad(x)
-        return self.attend(branch, normalise(x, self.statistics(magnitude if of_magnitude else x)))
-
-    def _pad(self, x: Tensor) -> Tensor:
-        return nn.functional.pad(x, (0, self.config.look_ahead))
+        magnitude = torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag)
+        parts = {"": magnitude, "_real": noisy_real, "_imag": noisy_imag}
+        divided_by = magnitude if self.config.complex_norm == "magnitude" else parts[branch]
+        padding = (0, self.config.look_ahead)
+        x, divided_by = (nn.functional.pad(part, padding) for part in (parts[branch], divided_by))
+        return self.attend(branch, normalise(x, self.statistics(divided_by)))
 
     def full_band(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
         """Run the three full-band branches.

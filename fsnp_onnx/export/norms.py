@@ -6,6 +6,7 @@ utterance, "cumulative" over the frames so far, which keeps the network causal u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import torch
@@ -72,6 +73,23 @@ def statistics(x: Tensor, norm: Norm) -> Statistics:
         return mean, x.std(dims, keepdim=True) + OFFLINE_EPSILON
     squares = (x * x).sum(-2, keepdim=True) if has_centre(norm) else None
     return cumulative_statistics(x.sum(-2, keepdim=True), squares, x.shape[-2])
+
+
+def offline_statistics(totals: Sequence[Tensor], n_entries: Tensor | int) -> Statistics:
+    """Compute the statistics of an offline norm from sums over all entries.
+
+    Args:
+        totals: Sum of all entries, for the Gaussian norm followed by that of their squares, float64.
+        n_entries: Number of entries.
+
+    Returns:
+        Centre (None for the Laplace norm) and spread, shaped as a total.
+    """
+    mean = totals[0] / n_entries
+    if len(totals) == 1:
+        return None, mean + OFFLINE_EPSILON
+    variance = (totals[1] - n_entries * mean * mean) / (n_entries - 1)
+    return mean, torch.sqrt(variance) + OFFLINE_EPSILON
 
 
 def cumulative_statistics(

@@ -42,14 +42,14 @@ class Options:
     """How graphs are built.
 
     Attributes:
-        block_frames: Frames per iteration of the sub-band Loop; bounds memory, changes no number.
+        block_frames: Frames per iteration of the sub-band Scan; bounds memory, changes no number.
         opset: ONNX operator set.
         simplify: Run onnxsim.
         precision: "int8" quantises the sub-band LSTM, for CPUs.
         min_snr_db: How close an int8 file must come to float32 on speech, in dB SNR.
     """
 
-    block_frames: int = 64
+    block_frames: int = 16
     opset: int = 18
     simplify: bool = True
     precision: Precision = "float32"

@@ -25,15 +25,15 @@ from fsnp_onnx.export.network import Branch, FullSubNetPlus, RecurrentModel, nei
 class BranchInput(nn.Module):
     """Noisy spectrum -> the input of one branch's TCN and its sums over time.
 
-    Shape: two [B, F, T] -> [T + look_ahead, B, F]; then, for offline norms, sums [B, F] of float64, and
-    for the Gaussian one the sums of its squares.
+    Shape: two [B, F, T] -> [T + look_ahead, B, F]; the magnitude, which is also a source of the sub-band
+    model, with the float64 sums [B, F] that its norm needs.
     """
 
     def __init__(self, network: FullSubNetPlus, branch: Branch) -> None:
         super().__init__()
         self.network = _WithFloat64Statistics(network)
         self.branch = branch
-        self.n_sums = len(norms.sums_over_time(network.config.norm))
+        self.n_sums = 0 if branch else len(norms.sums_over_time(network.config.norm))
 
     def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
         """Return the input and its sums."""
@@ -70,17 +70,10 @@ class SubBandStatistics(nn.Module):
         return (spread.float(),) if centre is None else (spread.float(), centre.float())
 
     def _offline(self, inputs: tuple[Tensor, ...]) -> norms.Statistics:
-        n_entries = self.neighbours.sum() * inputs[0].double()
         weights = self.neighbours.sum(0)
-
-        def total(sums: tuple[Tensor, ...]) -> Tensor:
-            return (torch.cat(sums, dim=-1) @ weights)[:, None]
-
-        mean = total(inputs[1:5]) / n_entries
-        if self.norm == "offline_laplace_norm":
-            return None, mean + norms.OFFLINE_EPSILON
-        squares = total(inputs[5:9]) - n_entries * mean * mean
-        return mean, torch.sqrt(squares / (n_entries - 1)) + norms.OFFLINE_EPSILON
+        rows = (torch.cat(inputs[i : i + 4], dim=-1) for i in range(1, len(inputs), 4))
+        totals = [(row @ weights)[:, None] for row in rows]
+        return norms.offline_statistics(totals, weights.sum() * inputs[0].double())
 
     def _cumulative(self, sources: tuple[Tensor, ...]) -> norms.Statistics:
         rows = torch.cat(sources, dim=-1).double().permute(1, 2, 0)
@@ -216,7 +209,7 @@ def neighbourhood_features(
         [n, B, bins, features].
     """
     rows = torch.cat(sources, dim=-1)
-    offline = statistics[1].dim() == 2  # noqa: PLR2004 - see the shapes above
+    offline = statistics[1].dim() == 2
     if offline:  # one number for all: cheaper before the rows are repeated
         rows = norms.normalise(rows, statistics)
     features = rows.index_select(-1, index.flatten())

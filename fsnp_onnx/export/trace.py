@@ -16,17 +16,18 @@ from typing import Any
 
 import onnx
 import torch
+from onnx import compose
 from torch import Tensor, nn
 from torch.export import Dim
 
 from fsnp_onnx.errors import ParityError
 from fsnp_onnx.export import norms
 from fsnp_onnx.export.full_band import BRANCHES, tcn_glue
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, neighbourhoods
+from fsnp_onnx.export.network import Branch, FullSubNetPlus, NetworkConfig, neighbourhoods
 from fsnp_onnx.export.stages import BranchInput, RecurrentStage, SubBandStatistics, TcnStage
 from fsnp_onnx.spec import INPUT_NAMES
 
-SOURCES = ("attended", *BRANCHES)
+SOURCES = ("attended", "fb", "fb_real", "fb_imag")
 STATES = {"LSTM": ("h", "c"), "GRU": ("h",), "TCN": ()}
 _BATCH, TRACED_FRAMES = 3, 37  # the example's sizes; parity probes avoid them
 
@@ -47,25 +48,66 @@ def statistics_names(norm: norms.Norm) -> tuple[str, ...]:
 def trace_full_band(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
     """Build stage one: ``noisy_real, noisy_imag -> attended, fb, fb_real, fb_imag, spread[, centre]``.
 
-    The inputs of the TCNs and the statistics are traced; between them lie the TCNs of full_band.py.
+    The inputs of the TCNs and the statistics are traced; the TCNs between them are full_band.py's.
     """
-    traced = [_trace_branch_input(network, branch, opset) for branch in BRANCHES]
-    statistics = _trace_statistics(network, opset)
-    graph = onnx.GraphProto(name="full_band")
-    attended = onnx.helper.make_node("Identity", [f"{BRANCHES[0]}_input"], [SOURCES[0]])
-    ...
+    inputs = [_trace_branch_input(network, branch, opset) for branch in BRANCHES]
+    pieces = [inputs[0].graph, inputs[1].graph, inputs[2].graph, tcn_glue(network)]
+    pieces.append(_trace_statistics(network, opset).graph)
+    tensors = [
+        onnx.helper.make_tensor_value_info(
+            name, onnx.TensorProto.FLOAT, ["padded_frames", "batch", network.config.n_freqs]
+        )
+        for name in SOURCES
+    ]
+    graph = onnx.helper.make_graph(
+        [node for piece in pieces for node in piece.node],
+        "full_band",
+        inputs[0].graph.input,
+        [*tensors, *pieces[-1].output],
+        [weight for piece in pieces for weight in piece.initializer],
+    )
+    return onnx.helper.make_model(
+        graph, opset_imports=inputs[0].opset_import, ir_version=inputs[0].ir_version
+    )
+
+
+def _trace_branch_input(network: FullSubNetPlus, branch: Branch, opset: int) -> onnx.ModelProto:
+    example = torch.ones(_BATCH, network.config.n_freqs, TRACED_FRAMES)
+    inputs = {TensorPort(name, (0, 2)): example for name in INPUT_NAMES}
+    sums = () if branch else norms.sums_over_time(network.config.norm)
+    outputs = [TensorPort(f"input{branch}", (0, 1))]
+    outputs += [TensorPort(f"attended_{name}", (0,)) for name in sums]
+    model = _trace(BranchInput(network, branch), inputs, outputs, opset)
+    return compose.add_prefix(model, f"branch{branch}_", rename_inputs=False, rename_outputs=False)
+
+
+def _trace_statistics(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
+    config = network.config
+    inputs: dict[TensorPort, Tensor] = {}
+    if norms.is_cumulative(config.norm):
+        source = torch.ones(TRACED_FRAMES, _BATCH, config.n_freqs)
+        inputs = {TensorPort(name, (0, 1)): source for name in SOURCES}
+        axes: tuple[int, ...] = (0, 1)
+    else:
+        inputs = {TensorPort("n_frames", ()): torch.tensor([TRACED_FRAMES])}
+        sums = torch.ones(_BATCH, config.n_freqs, dtype=torch.float64)
+        for name in norms.sums_over_time(config.norm):
+            inputs |= {TensorPort(f"{source}_{name}", (0,)): sums for source in SOURCES}
+        axes = (0,)
+    outputs = [TensorPort(name, axes) for name in statistics_names(config.norm)]
+    model = _trace(SubBandStatistics(network), inputs, outputs, opset)
+    return compose.add_prefix(model, "statistics_", rename_inputs=False, rename_outputs=False)
 
 
 def trace_sub_band(network: FullSubNetPlus, block_frames: int, opset: int) -> onnx.ModelProto:
     """Trace stage two for one block of frames (LSTM, GRU) or one block of bins (TCN)."""
     config = network.config
     recurrent = config.sub_band_model != "TCN"
-    n_frames, frame_axes = (block_frames, ()) if recurrent else (TRACED_FRAMES, (2,))
-    source = torch.ones(_BATCH, config.n_freqs, n_frames)
+    n_frames, axes = (block_frames, (1,)) if recurrent else (TRACED_FRAMES, (0, 1))
+    source = torch.ones(n_frames, _BATCH, config.n_freqs)
     cumulative = norms.is_cumulative(config.norm)
-    statistic = source if cumulative else source[:, :1, :1]
-    statistic_axes = (0, *frame_axes) if cumulative else (0,)
-    inputs = {TensorPort(name, (0, *frame_axes)): source for name in SOURCES}
+    statistic, statistic_axes = (source, axes) if cumulative else (source[0, :, :1], (0,))
+    inputs = {TensorPort(name, axes): source for name in SOURCES}
     for name in statistics_names(config.norm):
         inputs[TensorPort(name, statistic_axes)] = statistic
     if not recurrent:
@@ -87,7 +129,7 @@ def _trace(
     stage: nn.Module, inputs: dict[TensorPort, Tensor], outputs: list[TensorPort], opset: int
 ) -> onnx.ModelProto:
     shapes = tuple(dict.fromkeys(port.dynamic_axes, Dim.DYNAMIC) for port in inputs)
-    variadic = not isinstance(stage, FullBandStage)
+    variadic = not isinstance(stage, BranchInput)
     with _quiet(), torch.no_grad():
         program = _export(
             stage.eval(),

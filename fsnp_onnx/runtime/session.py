@@ -158,10 +158,9 @@ class MaskModel:
         _, _, device_id, _ = self._arguments
         session = self._open_session(ort)
         run_options = ort.RunOptions()
-        # By itself an arena only grows. Without arenas the page faults of allocation cost a third
-        # of the speed, and the heap of the C library keeps more than an arena does.
-        arenas = f"cpu:0;gpu:{device_id}" if _runs_on_cuda(session) else "cpu:0"
-        run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arenas)
+        if _runs_on_cuda(session):  # by itself an arena only grows
+            arena = f"gpu:{device_id}"
+            run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
         opened = _Opened(os.getpid(), session, run_options)
         _alive.add(opened)
         return opened
@@ -211,6 +210,8 @@ class MaskModel:
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = self.threads  # implicit affinity breaks in containers
         options.inter_op_num_threads = 1
+        # An arena keeps holes that nothing fits in, up to half of what a long recording needs.
+        options.enable_cpu_mem_arena = False
         model = self._model if isinstance(self._model, bytes) else os.fspath(self._model)
         try:
             return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)

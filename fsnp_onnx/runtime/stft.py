@@ -58,8 +58,7 @@ def stft_blocks(
         last = first + (stop - 1 - start) * spec.hop_length + spec.n_fft
         reached = _reflected(samples, first, last)
         frames = np.lib.stride_tricks.sliding_window_view(reached, spec.n_fft)[:: spec.hop_length]
-        spectrum: NDArray[np.complex64] = np.fft.rfft(frames * window).T
-        yield slice(start, stop), spectrum
+        yield slice(start, stop), np.asarray(np.fft.rfft(frames * window), np.complex64).T
 
 
 def istft(

@@ -24,9 +24,9 @@ ExportGolden = Callable[[str], Report]
 # compute shapes, which ONNX Runtime does on the CPU.
 ON_CUDA = {
     "Add", "Cast", "Clip", "Concat", "ConstantOfShape", "Conv", "CumSum", "Div", "Expand", "GRU",
-    "Gather", "Gemm", "GlobalAveragePool", "Identity", "LSTM", "Loop",
+    "Gather", "Gemm", "GlobalAveragePool", "Identity", "LSTM", "Loop", "Range",
     "MatMul", "Max", "Min", "Mul", "PRelu", "Pad", "Pow", "ReduceL2", "ReduceMax", "ReduceMean",
-    "ReduceProd", "ReduceSum", "Relu", "Reshape", "Shape", "Sigmoid", "Slice", "Split", "Sqrt",
+    "ReduceProd", "ReduceSum", "Relu", "Reshape", "Scan", "Shape", "Sigmoid", "Slice", "Split", "Sqrt",
     "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
 }  # fmt: skip
 

@@ -91,8 +91,9 @@ def test_weights_that_are_float16_numbers_are_stored_as_such_and_lose_nothing(
     checkpoint = save(tmp_path / "half.tar", exact)
     (file,) = export_checkpoint(checkpoint, path, mulca=["original"], options=QUICK).exported
     model = onnx.load(path)
-    (loop,) = [node for node in model.graph.node if node.op_type == "Loop"]
-    for graph in (model.graph, loop.attribute[0].g):
+    *_, sub_band = [node for node in model.graph.node if node.op_type == "Scan"]
+    body = next(attribute.g for attribute in sub_band.attribute if attribute.name == "body")
+    for graph in (model.graph, body):
         stored = {onnx.TensorProto.FLOAT: 0, onnx.TensorProto.FLOAT16: 0, onnx.TensorProto.INT64: 0}
         for weight in graph.initializer:
             stored[weight.data_type] = stored.get(weight.data_type, 0) + int(np.prod(weight.dims))
