@@ -121,7 +121,7 @@ def test_a_graph_with_one_wrong_weight_fails_and_leaves_no_file(
         options: Options,
     ) -> onnx.ModelProto:
         model = join(full_band, sub_band, config, options)
-        weight = next(w for w in model.graph.initializer if "sconv.weight" in w.name)
+        weight = next(w for w in model.graph.initializer if "sconv_weight" in w.name)
         values = numpy_helper.to_array(weight).copy()
         values.flat[0] += 0.05
         weight.CopyFrom(numpy_helper.from_array(values, weight.name))

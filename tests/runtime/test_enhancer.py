@@ -184,6 +184,30 @@ def test_many_threads_get_what_one_thread_gets(unity: Enhancer) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    lengths=st.lists(st.sampled_from([1, 255, 3000, 3001]), max_size=5),
+    channels=st.sampled_from([None, 2]),
+    rate=st.sampled_from([16000, 44100]),
+)
+def test_a_batch_is_its_recordings_one_by_one_in_order(
+    unity: Enhancer, lengths: list[int], channels: int | None, rate: int
+) -> None:
+    batch = [noise(n, channels, seed=seed) for seed, n in enumerate(lengths)]
+    together = unity.enhance_batch(batch, rate, 12)
+    assert len(together) == len(batch)
+    for samples, enhanced in zip(batch, together, strict=True):
+        assert np.array_equal(enhanced, unity.enhance(samples, rate, 12))
+
+
+def test_a_bad_recording_of_a_batch_is_named_before_any_is_enhanced(unity: Enhancer) -> None:
+    enhancer = enhancer_with(None, unity)
+    with pytest.raises(AudioError, match="recording 1: samples have shape"):
+        enhancer.enhance_batch([noise(100), np.zeros(0, np.float32)], 16000)
+    with pytest.raises(SamplesTypeError, match="recording 0: samples are list"):
+        enhancer.enhance_batch([[0.1]], 16000)  # type: ignore[list-item]
+
+
 def test_pickled_enhancer_does_the_same(unity: Enhancer) -> None:
     samples = noise(5000)
     copy = pickle.loads(pickle.dumps(unity))
