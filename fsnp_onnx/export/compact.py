@@ -16,7 +16,7 @@ _WORTH_IT: Final = 256  # weights; a Cast node takes room too
 
 
 def compact(graph: onnx.GraphProto) -> None:
-    """Replace float32 weights that are float16 numbers, in place, Loop bodies included."""
+    """Replace float32 weights that are float16 numbers, in place, bodies of Scans and Loops included."""
     casts = []
     for weight in graph.initializer:
         if weight.data_type != TensorProto.FLOAT:

@@ -38,7 +38,7 @@ _LEVELS_DB: Final = (0.0, -20.0)  # rows of a batch must not share statistics
 def probe_sizes(min_frames: int, look_ahead: int, block_frames: int) -> tuple[tuple[int, int], ...]:
     """Return (n_frames, batch) of every probe.
 
-    The shortest length, one that fills the Loop's blocks exactly, one that does not, with two rows,
+    The shortest length, one that fills the blocks of frames exactly, one that does not, with two rows,
     and a long one, where sums over time would show; none is the length of the traced example.
     """
     n_blocks = -(-(min_frames + look_ahead) // block_frames) + 1

@@ -81,7 +81,7 @@ class Exported:
         path: Where it is.
         spec: Its metadata, certificate included.
         n_bytes: Its size.
-        n_nodes: Nodes of its graph, those inside the Loop included.
+        n_nodes: Nodes of its graph, those inside Scans and Loops included.
     """
 
     path: Path

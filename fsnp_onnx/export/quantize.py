@@ -71,7 +71,7 @@ def quantize(sub_band: onnx.ModelProto) -> onnx.ModelProto:
     """Return a sub-band stage whose LSTM layers multiply 8-bit matrices; the rest stays float32.
 
     Args:
-        sub_band: Stage two as traced, frames first, not yet inside its Loop.
+        sub_band: Stage two as traced, frames first, not yet inside its Scan.
     """
     model = onnx.ModelProto()
     model.CopyFrom(sub_band)
