@@ -36,7 +36,7 @@ def is_sound(name: str) -> bool:
 def sound_files(
     folder: Path, output: Path, *, recursive: bool, on_error: Callable[[OSError], None]
 ) -> Iterator[Found]:
-    """Yield the sound files of a folder, sorted by name.
+    """Yield the sound files of a folder, sorted by name (in a very large one, thousands at a time).
 
     Hidden files, links to folders and what lies in ``output`` are passed over.
 
@@ -59,7 +59,7 @@ def sound_files(
                 below.append(_entries(Path(entry.path), on_error))
         elif is_sound(entry.name) and _is_file(entry, own):
             path = Path(entry.path)
-            yield Found(str(path), path.relative_to(folder).as_posix(), entry.stat().st_size)
+            yield Found(str(path), path.relative_to(folder).as_posix(), _size(entry))
 
 
 def _entries(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
@@ -69,6 +69,13 @@ def _entries(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[os.D
                 yield from sorted(some, key=lambda entry: entry.name)
     except OSError as error:
         on_error(error)
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except OSError:  # it has gone meanwhile, which its reader will report
+        return 0
 
 
 def _is_file(entry: os.DirEntry[str], own_output: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -95,7 +97,8 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     gpus: Annotated[
-        float, typer.Option(min=0.01, help="GPUs of each job with ray and cuda, 0.5 for a half.")
+        float,
+        typer.Option(min=0.01, max=1, help="Share of a GPU that each job takes with ray and cuda."),
     ] = 1.0,
     attenuation_limit: Annotated[
         float | None,
@@ -140,13 +143,20 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     if ray_address and engine != "ray":
         raise typer.BadParameter("needs --engine ray", param_hint="'--ray-address'")
     model = model or DEFAULT_MODEL
-    with ExitStack() as stack:
+    with _full_disk_is_one_line(), ExitStack() as stack:
         plan = stack.enter_context(closing(Plan()))
         _fill(plan, inputs or [], output, manifest, recursive=recursive)
         _check_usage(plan, plot=plot, as_json=as_json)
         if plot:
             require_matplotlib()
             _require_free_plot(plot, plan, model, force=force)
+        settings = Settings(model, provider, threads or 1, device_id, attenuation_limit, plot)
+        n_processes = max(1, min(jobs or 1, len(plan)))
+        if engine == "ray":
+            work = _ray_engine(plan, settings, ray_address, jobs, gpus)
+        else:
+            threads = threads or max(1, available_cpus()[0] // n_processes)
+            work = _local_engine(replace(settings, threads=threads), n_processes)
         record = None
         if results:
             if results.exists() and not (force or resume):
@@ -156,13 +166,6 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
             require_free(str(results), plan, [str(p) for p in (model, manifest) if p], force=True)
             record = Results(results, model, attenuation_limit, resume=resume)
             stack.enter_context(closing(record))
-        settings = Settings(model, provider, threads or 1, device_id, attenuation_limit, plot)
-        n_processes = max(1, min(jobs or 1, len(plan)))
-        if engine == "ray":
-            work = _ray_engine(plan, settings, ray_address, jobs, gpus)
-        else:
-            threads = threads or max(1, available_cpus()[0] // n_processes)
-            work = _local_engine(replace(settings, threads=threads), n_processes)
         reporter = Reporter(as_json=as_json)
         longest_first = engine == "ray" or n_processes > 1
         Run(plan, str(model), reporter, record, force).enhance(work, longest_first=longest_first)
@@ -173,6 +176,17 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
 def main() -> None:
     """Entry point of the command."""
     run(app)
+
+
+@contextmanager
+def _full_disk_is_one_line() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OutputError(
+            f"the temporary folder cannot hold the list of recordings ({error}); "
+            "give one with room in SQLITE_TMPDIR"
+        ) from error
 
 
 def _local_engine(settings: Settings, n_processes: int) -> Engine:

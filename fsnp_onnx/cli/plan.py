@@ -10,6 +10,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -48,7 +49,8 @@ class Job:
     def remove_partial(self) -> None:
         """Remove what a process that was killed has left of the output."""
         if self.target and not remote.is_url(self.target):
-            partial_file(Path(self.target), self.token).unlink(missing_ok=True)
+            with suppress(OSError):  # not there, most often
+                partial_file(Path(self.target), self.token).unlink()
 
 
 class Plan:

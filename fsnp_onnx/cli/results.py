@@ -10,23 +10,36 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fsnp_onnx.cli import remote
 from fsnp_onnx.cli.manifest import header, read_rows, row_writer
 from fsnp_onnx.cli.plan import Job, exists
 from fsnp_onnx.cli.recording import Report
-from fsnp_onnx.errors import ManifestError, MissingFileError, OutputError
+from fsnp_onnx.errors import FsnpError, ManifestError, MissingFileError, OutputError
 
 _REPORTED = tuple(field.name for field in fields(Report) if field.name not in ("input", "output"))
 COLUMNS = ("status", "input", "output", "token", "size", "mtime", *_REPORTED, "error")
 COLUMNS += ("model_sha256", "attenuation_limit_db")
 
+# own: whether the output was this run's before the work on it began the last time
+_TABLE = """CREATE TABLE job (
+    output BLOB, input BLOB, status, token, size, mtime, own, PRIMARY KEY (output, input)
+)"""
+_STEPS = {
+    "begun": """INSERT INTO job VALUES (:output, :input, 'begun', :token, :size, :mtime, 0)
+        ON CONFLICT (output, input) DO UPDATE SET own = own OR status = 'begun', status = 'begun',
+        token = :token, size = :size, mtime = :mtime""",
+    "done": "UPDATE job SET status = 'done', own = 1 WHERE output = :output AND input = :input",
+    "failed": "UPDATE job SET status = 'failed' WHERE output = :output AND input = :input",
+}
+
 
 class Results:
-    """A file of results, open to be appended to."""
+    """A file of results, to which nothing is written before the first step."""
 
     def __init__(
         self, path: Path, model: Path, attenuation_limit_db: float | None, *, resume: bool
@@ -42,52 +55,49 @@ class Results:
         Raises:
             MissingFileError: The file cannot be read.
             ManifestError: It is no file of results, or one of a run with other settings.
-            OutputError: It cannot be written.
         """
         self._path = path
         self._line = row_writer(path, COLUMNS)
+        self._run = {"model_sha256": _sha256(model), "attenuation_limit_db": attenuation_limit_db}
+        self._file: TextIO | None = None
+        self._goes_on = False
         self._earlier = sqlite3.connect("")  # a temporary file that goes with the connection
-        self._earlier.execute(
-            "CREATE TABLE job (output BLOB PRIMARY KEY, input BLOB, status, token, size, mtime)"
-        )
-        self._has_settings = False
+        self._earlier.execute(_TABLE)
+        if not (resume and path.exists()):
+            return
         try:
-            self._open(model, attenuation_limit_db, go_on=resume and path.exists())
-        except BaseException:
-            self._earlier.close()
-            raise
-
-    def _open(self, model: Path, attenuation_limit_db: float | None, *, go_on: bool) -> None:
-        path = self._path
-        run = {"model_sha256": _sha256(model), "attenuation_limit_db": attenuation_limit_db}
-        if go_on:
+            _require_record(path)
             _cut_half_row(path)
-            self._read_earlier({name: _text(value) for name, value in run.items()})
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open(
-                "a" if go_on else "w", encoding="utf-8", errors="surrogateescape", newline=""
-            )
-            if self._file.tell() == 0:
-                self._file.write(header(path, COLUMNS))
-            if not self._has_settings:
-                self._append({"status": "run", **run})
-        except OSError as error:
-            raise OutputError(f"cannot write {path} ({error.strerror})") from error
+            self._read_earlier()
+        except BaseException as error:
+            self._earlier.close()
+            if isinstance(error, OSError) and not isinstance(error, FsnpError):
+                raise MissingFileError(f"cannot go on with {path} ({error.strerror})") from error
+            raise
 
     def close(self) -> None:
         """Close the file."""
         self._earlier.close()
-        self._file.close()
+        if self._file:
+            with suppress(OSError):  # of a row that could not be written, as was said
+                self._file.close()
 
     def begin(self, job: Job) -> None:
-        """Note that the work on a recording starts."""
+        """Note that the work on a recording starts.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
         size, mtime = _stamp(job.source)
         stamp = {"token": job.token, "size": size, "mtime": mtime}
         self._append({"status": "begun", **_names(job), **stamp})
 
     def finish(self, job: Job, outcome: Report | str) -> None:
-        """Note that a recording is done, or why it failed."""
+        """Note that a recording is done, or why it failed.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
         if isinstance(outcome, str):
             self._append({"status": "failed", **_names(job), "error": outcome})
         else:
@@ -98,49 +108,56 @@ class Results:
         earlier = self._status(job)
         if earlier is None or job.target is None or earlier[0] != "done":
             return False
-        return earlier[1:] == tuple(map(_text, _stamp(job.source))) and exists(job.target)
+        return earlier[2:] == tuple(map(_text, _stamp(job.source))) and exists(job.target)
 
     def is_own(self, job: Job) -> bool:
         """Whether an earlier run may have written this output, and nobody else."""
         earlier = self._status(job)
-        return earlier is not None and earlier[0] in ("begun", "done")
+        return earlier is not None and (earlier[0] == "begun" or bool(earlier[1]))
 
-    def _status(self, job: Job) -> tuple[str, ...] | None:
-        select = "SELECT status, size, mtime FROM job WHERE output = ? AND input = ?"
+    def _status(self, job: Job) -> tuple[Any, ...] | None:
+        select = "SELECT status, own, size, mtime FROM job WHERE output = ? AND input = ?"
         names = (os.fsencode(job.target_name), os.fsencode(job.source_name))
-        found: tuple[str, ...] | None = self._earlier.execute(select, names).fetchone()
+        found: tuple[Any, ...] | None = self._earlier.execute(select, names).fetchone()
         return found
 
     def _append(self, row: dict[str, Any]) -> None:
-        self._file.write(self._line(row))
-        self._file.flush()
+        try:
+            self._file = self._file or self._open()
+            self._file.write(self._line(row))
+            self._file.flush()
+        except OSError as error:
+            raise OutputError(f"cannot write {self._path} ({error.strerror})") from error
 
-    def _read_earlier(self, run: dict[str, str]) -> None:
+    def _open(self) -> TextIO:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.open(
+            "a" if self._goes_on else "w", encoding="utf-8", errors="surrogateescape", newline=""
+        )
+        if not self._goes_on:
+            file.write(header(self._path, COLUMNS) + self._line({"status": "run", **self._run}))
+        return file
+
+    def _read_earlier(self) -> None:
         for row in read_rows(self._path, ("status",)):
-            if row["status"] != "run":
-                self._keep(row)
-                continue
-            self._has_settings = True
-            for name, value in run.items():
-                if row.get(name, "") != value:
-                    raise ManifestError(
-                        f"{self._path} is of a run with {name} {row.get(name) or 'none'}, this one "
-                        f"has {value or 'none'}; give the same options or another --results file"
-                    )
+            if row["status"] == "run":
+                self._goes_on = True
+                self._require_same_settings(row)
+            elif row["status"] in _STEPS:
+                names = {name: os.fsencode(row.get(name, "")) for name in ("input", "output")}
+                others = {name: row.get(name, "") for name in ("token", "size", "mtime")}
+                self._earlier.execute(_STEPS[row["status"]], names | others)
         unfinished = "SELECT input, output, token FROM job WHERE status = 'begun'"
         for source, target, token in self._earlier.execute(unfinished):
             Job(os.fsdecode(source), os.fsdecode(target), token).remove_partial()
 
-    def _keep(self, row: dict[str, str]) -> None:
-        names = (os.fsencode(row.get("output", "")), os.fsencode(row.get("input", "")))
-        if row["status"] == "done":  # of which only "begun" tells from what it was made
-            update = "UPDATE job SET status = 'done' WHERE output = ? AND input = ?"
-            self._earlier.execute(update, names)
-            return
-        values = (row["status"], *(row.get(name, "") for name in ("token", "size", "mtime")))
-        self._earlier.execute(
-            "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?)", (*names, *values)
-        )
+    def _require_same_settings(self, row: dict[str, str]) -> None:
+        for name, value in self._run.items():
+            if row.get(name, "") != _text(value):
+                raise ManifestError(
+                    f"{self._path} is of a run with {name} {row.get(name) or 'none'}, this one "
+                    f"has {_text(value) or 'none'}; give the same options or another --results file"
+                )
 
 
 def _names(job: Job) -> dict[str, str]:
@@ -170,6 +187,14 @@ def _stamp(source: str | None) -> tuple[int, str]:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def _require_record(path: Path) -> None:
+    """Raise an error for a file that no run has begun, before anything in it is touched."""
+    start = (header(path, COLUMNS) or '{"status": "run"').encode()
+    with path.open("rb") as file:
+        if not start.startswith(file.read(len(start))):
+            raise ManifestError(f"{path} is no record of a run; give another --results file")
 
 
 def _cut_half_row(path: Path) -> None:

@@ -48,11 +48,11 @@ class Run:
     def _ready_jobs(self, *, longest_first: bool) -> Iterator[Job]:
         """Yield the recordings that are still to be enhanced and whose outputs may be written."""
         for job in self.plan.jobs(longest_first=longest_first):
-            if self.record and self.record.is_done(job):
-                self.reporter.skip()
-                continue
-            self.reporter.begin(job.source_name)
             try:
+                if self.record and self.record.is_done(job):
+                    self.reporter.skip()
+                    continue
+                self.reporter.begin(job.source_name)
                 self._require_free(job)
             except (FsnpError, OSError) as error:
                 self._tell(job, one_line(error))

@@ -13,7 +13,13 @@ from fsnp_onnx.cli import discover, remote
 from fsnp_onnx.cli.discover import Found
 from fsnp_onnx.cli.manifest import read_rows
 from fsnp_onnx.cli.plan import STREAM, Plan
-from fsnp_onnx.errors import AudioError, FsnpError, MissingFileError, OutputError
+from fsnp_onnx.errors import (
+    AudioError,
+    FsnpError,
+    ManifestError,
+    MissingFileError,
+    OutputError,
+)
 
 
 def add_manifest(plan: Plan, manifest: Path) -> None:
@@ -21,12 +27,14 @@ def add_manifest(plan: Plan, manifest: Path) -> None:
 
     Raises:
         MissingFileError: It cannot be read.
-        ManifestError: A row is malformed.
+        ManifestError: A row is malformed, or there is none.
         OutputError: Two inputs would be written to one output.
     """
     for row in read_rows(manifest, ("input", "output")):
         source, target = (_name(row[column]) for column in ("input", "output"))
         plan.add(source, target, _size(source))
+    if not len(plan):
+        raise ManifestError(f"{manifest} lists no recordings; give rows with input and output")
 
 
 def add_inputs(plan: Plan, inputs: list[str], output: str | None, *, recursive: bool) -> None:
@@ -87,10 +95,11 @@ def _add_folder(plan: Plan, name: str, output: str, *, recursive: bool) -> None:
         last = name.rpartition("/")[2] if remote.is_url(name) else Path(name).name
         plan.add(name, _below(output, last), _size(name))
         return
-    n_before = len(plan)
+    holds_none = True
     for found in _sound_files(plan, name, output, recursive=recursive):
         plan.add(found.source, _below(output, found.relative), found.size)
-    if len(plan) == n_before and name not in plan.failed:
+        holds_none = False
+    if holds_none and name not in plan.failed:
         hint = "" if recursive else "; --recursive looks into the folders below"
         raise AudioError(f"{name} holds no sound files such as .wav, .flac, .ogg or .mp3{hint}")
 
@@ -108,10 +117,15 @@ def _sound_files(plan: Plan, name: str, output: str, *, recursive: bool) -> Iter
 
 def _name(given: str) -> str:
     """Return a path in its plain form, also of a file:// URL; other URLs and - as they are."""
-    if given.startswith("file://"):
-        return unquote(urlsplit(given).path)
-    plain = str(Path(given))
-    return given if remote.is_url(given) or plain == STREAM else plain
+    name = unquote(urlsplit(given).path) if given.startswith("file://") else given
+    try:
+        is_possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
+        raise MissingFileError(f"{given!a} is no name that a file can have; give another")
+    plain = str(Path(name))
+    return name if remote.is_url(name) or plain == STREAM else plain
 
 
 def _below(folder: str, relative: str) -> str:
