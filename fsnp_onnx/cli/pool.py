@@ -10,10 +10,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -40,23 +42,32 @@ def enhance_in_processes(
     Raises:
         FsnpError: The model cannot be opened.
     """
-    queue = _Queue(jobs)
+    # what a process that is killed has fetched goes with this folder
+    with tempfile.TemporaryDirectory(prefix="fsnp-") as scratch:
+        yield from _enhance(_Queue(jobs), partial(_Worker, settings, scratch), n_processes)
+
+
+def _enhance(
+    queue: _Queue, new_worker: Callable[[], _Worker], n_processes: int
+) -> Generator[tuple[Job, Report | str]]:
     heard: set[str] = set()
-    workers = [_Worker(settings) for _ in range(n_processes)]
+    workers: list[_Worker] = []
     try:
+        while len(workers) < n_processes:
+            workers.append(new_worker())
         while workers:
             worker = _first_with_news(workers)
             job, message = worker.job, worker.receive()
             if message is _DIED:
-                _replace(worker, workers, settings)
+                _replace(worker, workers, new_worker)
                 if job and not queue.put_back(job):
                     yield job, DIED_TWICE
                 continue
             _raise_or_warn(message, heard)
             worker.job = queue.next()
             if not worker.give_job():
-                workers.remove(worker)
                 worker.end()
+                workers.remove(worker)
             if job:
                 yield job, message
     finally:
@@ -67,11 +78,11 @@ def enhance_in_processes(
 class _Worker:
     """A process with a model, and the recording it has."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, scratch: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
         self.job: Job | None = None
-        self._process = context.Process(target=_work, args=(settings, other), daemon=True)
+        self._process = context.Process(target=_work, args=(settings, scratch, other), daemon=True)
         with _interrupts_held_back():
             self._process.start()
         other.close()
@@ -124,12 +135,12 @@ def _first_with_news(workers: list[_Worker]) -> _Worker:
     return next(worker for worker in workers if worker.connection is connection)
 
 
-def _replace(worker: _Worker, workers: list[_Worker], settings: Settings) -> None:
+def _replace(worker: _Worker, workers: list[_Worker], new_worker: Callable[[], _Worker]) -> None:
     """Take a process that died out of the list, and put another one there if it had a recording."""
-    workers.remove(worker)
     worker.end()
+    workers.remove(worker)  # only now, so that an interrupt does not forget it
     if worker.job:
-        workers.append(_Worker(settings))
+        workers.append(new_worker())
     elif not workers:
         raise ProviderError(
             "the processes died while they opened the model; if memory is short, give fewer --jobs"
@@ -146,10 +157,11 @@ def _raise_or_warn(message: Any, heard: set[str]) -> None:
         heard.update(message)
 
 
-def _work(settings: Settings, connection: Connection) -> None:
+def _work(settings: Settings, scratch: str, connection: Connection) -> None:
     """Be one of the processes: tell how the model opened, then enhance what comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    tempfile.tempdir = scratch
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

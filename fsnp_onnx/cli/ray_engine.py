@@ -72,14 +72,19 @@ def enhance_on_cluster(jobs: Iterator[Job], settings: Settings, cluster: Cluster
     provider = settings.provider if on_cuda else "cpu"  # the same on every machine
     replace(settings, provider="cpu").open()  # for the error of a file that is no model
     if isinstance(settings.model, Path):
-        settings = replace(settings, model=settings.model.read_bytes(), provider=provider)
+        settings = replace(settings, model=settings.model.read_bytes())
+    settings = replace(settings, provider=provider)
+    open_jobs: dict[int, Job] = {}
     with redirect_stdout(sys.stderr):  # where it prints what happens to its workers
         _connect(ray, cluster, settings.threads)
         try:
             while window := list(islice(jobs, _JOBS_AT_ONCE)):
-                yield from _enhance_window(ray, window, settings, cluster)
+                open_jobs = dict(enumerate(window))
+                yield from _enhance_window(ray, open_jobs, settings, cluster)
         finally:
             ray.shutdown()
+            for job in open_jobs.values():  # only now, as nobody begins another partial file
+                job.remove_partial()
 
 
 class _Actor:
@@ -101,9 +106,13 @@ class _Actor:
         return pa.Table.from_pylist(outcomes)
 
 
-def _enhance_window(ray: Any, window: list[Job], settings: Settings, cluster: Cluster) -> Outcomes:
-    """Run one pipeline, a block for each recording, as a block is what Ray retries."""
-    open_jobs = dict(enumerate(window))
+def _enhance_window(
+    ray: Any, open_jobs: dict[int, Job], settings: Settings, cluster: Cluster
+) -> Outcomes:
+    """Run one pipeline, a block for each recording, as a block is what Ray retries.
+
+    A recording that has ended is taken out of ``open_jobs``.
+    """
     rows = [{"number": n, "job": pickle.dumps(_absolute(job))} for n, job in open_jobs.items()]
     n_actors = min(cluster.n_actors or _room(ray, settings, cluster), len(rows))
     with warnings.catch_warnings():
@@ -120,14 +129,11 @@ def _enhance_window(ray: Any, window: list[Job], settings: Settings, cluster: Cl
             num_gpus=cluster.gpus if settings.provider == "cuda" else 0,
             max_task_retries=_RETRIES,
         )
-    try:
-        for row in _rows(ray, enhanced):
-            job = open_jobs.pop(row["number"])
-            yield job, _as_given(job, pickle.loads(row["outcome"]))
-    finally:
-        for job in open_jobs.values():
-            job.remove_partial()
+    for row in _rows(ray, enhanced):
+        job = open_jobs.pop(row["number"])
+        yield job, _as_given(job, pickle.loads(row["outcome"]))
     for job in open_jobs.values():
+        job.remove_partial()
         yield job, DIED
 
 

@@ -26,15 +26,15 @@ from pathlib import Path
 import soundfile
 from fsnp_onnx.cli import enhance, recording
 
-read = recording._read
-def read_or_die(source):
-    if "deadly" in source:
+read = recording.audio.read
+def read_or_die(path, name):
+    if "deadly" in name:
         os.kill(os.getpid(), 9)
-    if "once" in source and not Path("died").exists():
+    if "once" in name and not Path("died").exists():
         Path("died").touch()
         os.kill(os.getpid(), 9)
-    return read(source)
-recording._read = read_or_die
+    return read(path, name)
+recording.audio.read = read_or_die
 
 write = soundfile.SoundFile.write
 def write_slowly(self, samples):
@@ -120,24 +120,29 @@ def test_model_that_does_not_open_is_one_line(tmp_path: Path, model: str) -> Non
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("scheme", ["", "local://"])
 def test_a_process_that_dies_costs_its_own_recording_only(
-    patched: list[str], tmp_path: Path
+    patched: list[str], tmp_path: Path, scheme: str
 ) -> None:
     recordings(tmp_path / "in", 5)
     for name in ("deadly", "once"):
         sf.write(tmp_path / "in" / f"{name}.wav", noise(20000), 16000)
+    folder, temporary = f"{scheme}{tmp_path}/in", tmp_path / "temporary"
+    temporary.mkdir()
     ended = subprocess.run(
-        [*patched, "in", "-o", "out", "-r", "--jobs", "2"],
+        [*patched, folder, "-o", "out", "-r", "--jobs", "2"],
         cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ended.returncode == 1
     errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    assert errors == [f"error: in/deadly.wav: {pool.DIED_TWICE}"]
+    assert errors == [f"error: {folder}/deadly.wav: {pool.DIED_TWICE}"]
     assert (tmp_path / "died").exists()
     assert len(contents(tmp_path / "out")) == 6
+    assert not list(temporary.glob("fsnp-*"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -145,16 +150,22 @@ def test_interrupt_ends_all_processes_and_leaves_nothing(
     patched: list[str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     recordings(tmp_path / "in", 4)
-    line = [*patched, "in", "-r", "--jobs", "2", "-o", "slow"]
+    (tmp_path / "temporary").mkdir()
     with subprocess.Popen(
-        line, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*patched, "in", "-r", "--jobs", "2", "-o", "slow"],
+        cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stderr is not None
         wait_for(lambda: len(list(tmp_path.glob("slow/**/.*.part"))) == 2)
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
         assert process.wait(60) == code
         assert process.stderr.read().strip() == "interrupted"
-    assert not [path for path in tmp_path.glob("slow/**/*") if path.is_file()]
+    assert not contents(tmp_path / "slow")
+    assert not list((tmp_path / "temporary").glob("fsnp-*"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
