@@ -52,7 +52,9 @@ class MaskModel:
     """An exported file that maps noisy spectra to compressed masks.
 
     Safe to use from many threads. A forked child opens a session of its own, as sessions do not
-    survive a fork; a pickled model is opened again where it is unpickled.
+    survive a fork; a pickled model is opened again where it is unpickled. Such a child has to end with
+    `os._exit`, as those of multiprocessing do: ONNX Runtime's own clean-up waits for threads that did
+    not come along, even if it was merely imported.
 
     Attributes:
         spec: What the file says about itself.
@@ -212,6 +214,8 @@ class MaskModel:
         options.inter_op_num_threads = 1
         # An arena keeps holes that nothing fits in, up to half of what a long recording needs.
         options.enable_cpu_mem_arena = False
+        # Without VNNI the fast kernels for 8-bit products overflow; elsewhere this changes nothing.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         model = self._model if isinstance(self._model, bytes) else os.fspath(self._model)
         try:
             return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)

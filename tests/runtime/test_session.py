@@ -337,6 +337,21 @@ def test_int8_file_runs_on_the_cpu_and_never_claims_cuda(monkeypatch: pytest.Mon
     assert MaskModel(with_metadata(SPEC.to_metadata()), "cuda").provider == "cuda"
 
 
+def test_int8_products_do_not_overflow_on_cpus_without_vnni(
+    unity_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    create = onnxruntime.InferenceSession
+
+    def spy(model: Any, options: Any, **others: Any) -> Any:
+        given.append(options)
+        return create(model, options, **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    MaskModel(unity_path, "cpu")
+    assert given[0].get_session_config_entry("session.x64quantprecision") == "1"
+
+
 def test_no_wheel_is_an_install_error(unity_path: Path, fake_wheels: Callable[..., None]) -> None:
     fake_wheels()
     with pytest.raises(InstallError, match=r"pip install 'fsnp-onnx\[cpu\]'"):
