@@ -62,6 +62,7 @@ def profile(model: Path, noisy: NDArray[np.float32], threads: int) -> Profile:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # as in the runtime
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         providers = ["CPUExecutionProvider"]
@@ -70,10 +71,8 @@ def profile(model: Path, noisy: NDArray[np.float32], threads: int) -> Profile:
         spectrum = stft(noisy, spec.stft, spec.stft.n_frames(noisy.size))[None]
         parts = (np.ascontiguousarray(part) for part in (spectrum.real, spectrum.imag))
         feeds = dict(zip(INPUT_NAMES, parts, strict=True))
-        run_options = onnxruntime.RunOptions()  # as the runtime's own
-        run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         for _ in range(2):
-            session.run([OUTPUT_NAME], feeds, run_options)
+            session.run([OUTPUT_NAME], feeds)
         file = Path(session.end_profiling())
         return read(json.loads(file.read_text(encoding="utf-8")))
 
@@ -90,7 +89,7 @@ def read(events: list[dict[str, Any]]) -> Profile:
             own[parent] -= event["dur"]
     named = [event["name"].startswith(_SUB_BAND) for event in executed]
     hosts = {parent for parent, is_named in zip(parents, named, strict=True) if is_named}
-    inside: list[bool] = []  # of the sub-band stage, its loop included
+    inside: list[bool] = []  # of the sub-band stage, its Scan included
     for index, parent in enumerate(parents):
         below = parent is not None and inside[parent]
         inside.append(below or named[index] or index in hosts)
@@ -104,7 +103,7 @@ def read(events: list[dict[str, Any]]) -> Profile:
 
 
 def _parents(executed: list[dict[str, Any]]) -> list[int | None]:
-    """Return the index of the loop around each of these events, outer ones first."""
+    """Return the index of the Loop or Scan around each of these events, outer ones first."""
     parents: list[int | None] = []
     around: list[int] = []
     for index, event in enumerate(executed):

@@ -9,25 +9,19 @@ T = TypeVar("T")
 PAUSE_S = 0.3  # the idle threads of one system's pool spin for a while before they sleep
 
 
-def alternate(
-    systems: Mapping[str, Callable[[], T]], repeats: int, budget_s: float = float("inf")
-) -> dict[str, list[T]]:
+def alternate(systems: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
     """Call every system once a round; each round begins with the next one.
 
     Args:
         systems: What to call, by name.
         repeats: Number of rounds.
-        budget_s: No further round begins when this much time has passed.
 
     Returns:
         What each returned, one entry per round: entries of the same index belong together.
     """
     results: dict[str, list[T]] = {name: [] for name in systems}
     names = list(systems)
-    started = time.monotonic()
     for index in range(repeats):
-        if index and time.monotonic() - started > budget_s:
-            break
         first = index % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(PAUSE_S)
