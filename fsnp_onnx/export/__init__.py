@@ -9,8 +9,10 @@ In the order a checkpoint passes through them::
     full_band.py   the TCNs between them, in passes over blocks of frames
     trace.py       each stage -> ONNX
     simplify.py    onnxsim
+    quantize.py    the LSTM in 8 bits, if int8 is asked for
     assemble.py    both stages -> one graph with a Scan
     compact.py     weights as float16 where that loses nothing
     parity.py      the final bytes against the float64 network, in the session that users run
-    pipeline.py    export_checkpoint: all of it in order, files written last
+    fidelity.py    simplified against original and int8 against float32, on speech
+    pipeline.py    export_checkpoint: all of it in order; outputs.py names the files, written last
 """
