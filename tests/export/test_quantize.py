@@ -25,7 +25,7 @@ from fsnp_onnx.export.config import infer
 from fsnp_onnx.export.fidelity import recordings
 from fsnp_onnx.export.network import FullSubNetPlus
 from fsnp_onnx.export.outputs import output_paths
-from fsnp_onnx.export.parity import snr_db
+from fsnp_onnx.export.parity import probe_spectrum, snr_db
 from fsnp_onnx.export.pipeline import Options, Report, export_checkpoint
 from fsnp_onnx.export.quantize import quantize, round_rows
 from fsnp_onnx.export.simplify import simplify
@@ -131,6 +131,18 @@ def test_the_certificate_holds_on_the_file_that_was_written(quantised: Report) -
         found_db = snr_db(expected, int8.enhance(noisy, 16000) - expected)
         assert found_db == pytest.approx(probe.snr_db, abs=1.0)
         assert probe.snr_db > 40  # the plain recipe reaches 26
+
+
+@pytest.mark.parametrize("n_frames", [8, 19, 40])
+def test_an_int8_file_takes_any_length_and_rows_of_a_batch_are_near_single_runs(
+    quantised: Report, n_frames: int
+) -> None:
+    (file,) = quantised.exported
+    model = MaskModel(file.path, "cpu")
+    real, imag = probe_spectrum(file.spec.stft, n_frames, 3)
+    for row, mask_in_batch in enumerate(model.run(real, imag)):
+        (alone,) = model.run(real[row : row + 1], imag[row : row + 1])
+        assert snr_db(alone, mask_in_batch - alone) > 25
 
 
 def test_int8_files_are_named_so(tmp_path: Path) -> None:
