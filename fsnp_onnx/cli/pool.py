@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -16,6 +17,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -160,7 +162,7 @@ def _raise_or_warn(message: Any, heard: set[str]) -> None:
 def _work(settings: Settings, scratch: str, connection: Connection) -> None:
     """Be one of the processes: tell how the model opened, then enhance what comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     tempfile.tempdir = scratch
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -174,11 +176,12 @@ def _work(settings: Settings, scratch: str, connection: Connection) -> None:
         connection.send(enhance_recording(job, enhancer, settings))
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(scratch: str) -> None:
     """End this process when its parent is gone, which a kill does not let it announce."""
     parent = multiprocessing.parent_process()
     if parent:
         parent.join()
+    shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
 
 
@@ -188,6 +191,7 @@ def _interrupts_held_back() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # else it is started in the block, and unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

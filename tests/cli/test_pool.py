@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,6 +167,31 @@ def test_interrupt_ends_all_processes_and_leaves_nothing(
         assert process.stderr.read().strip() == "interrupted"
     assert not contents(tmp_path / "slow")
     assert not list((tmp_path / "temporary").glob("fsnp-*"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_interrupt_while_processes_start_is_one_line(patched: list[str], tmp_path: Path) -> None:
+    recordings(tmp_path / "in", 4)
+    main = tmp_path / "main.py"  # which each process imports, too
+    main.write_text(
+        "import os, time\nos.write(2, b'begun\\n')\n"
+        f"if __name__ != '__main__': time.sleep(60)\n{main.read_text()}"
+    )
+    with subprocess.Popen(
+        [*patched, "in", "-r", "--jobs", "2", "-o", "out"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        assert [process.stderr.readline() for _ in range(3)] == ["begun\n"] * 3
+        for number in set(members(process.pid)) - {process.pid}:
+            os.kill(number, signal.SIGINT)
+        time.sleep(0.5)  # in which a process that heard it would say so
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == "interrupted\n"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
