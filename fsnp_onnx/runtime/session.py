@@ -270,6 +270,8 @@ def load_onnxruntime() -> ModuleType:
             f"run pip install --force-reinstall {next(iter(wheels))}"
         ) from error
     module: ModuleType = onnxruntime
+    # some wheels are built with telemetry, which nobody who enhances speech has asked for
+    getattr(module, "disable_telemetry_events", lambda: None)()
     return module
 
 
