@@ -98,7 +98,7 @@ class Report:
         checkpoint: Path of the checkpoint.
         inferred: The configuration and the source of every option.
         exported: The files.
-        difference: Simplified against original, None unless both were written.
+        difference: Simplified against original, None unless both were written in float32.
     """
 
     checkpoint: Path
@@ -186,7 +186,7 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
         files[path], spec, n_nodes = _export_form(variant, sub_band, spec, options, on_step)
         exported.append(Exported(path, spec, len(files[path]), n_nodes))
     difference = None
-    if {"original", "simplified"} <= set(forms):
+    if {"original", "simplified"} <= set(forms) and options.precision == "float32":
         on_step("comparing simplified with original on speech")
         by_form = dict(zip(forms, files.values(), strict=True))
         difference = compare_forms(by_form["original"], by_form["simplified"])

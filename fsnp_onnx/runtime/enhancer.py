@@ -24,7 +24,8 @@ DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
 class Enhancer:
     """Removes noise from speech with one exported file.
 
-    Safe to use from many threads; can be pickled and survives a fork.
+    Safe to use from many threads; can be pickled and survives a fork (of which ONNX Runtime wants
+    that the child ends with `os._exit`, as those of multiprocessing do).
 
     Example:
         >>> enhancer = Enhancer()  # doctest: +SKIP
@@ -124,6 +125,7 @@ class Enhancer:
             SamplesTypeError, AudioError, ProviderError: As `enhance`, naming the recording by its
                 index.
         """
+        samples_list = list(samples_list)  # a generator can be read but once
         for index, samples in enumerate(samples_list):
             with _naming(index):
                 _check(samples, sample_rate, attenuation_limit_db)

@@ -74,8 +74,10 @@ def main(
     scores: Annotated[Path, typer.Argument(help="quality.json with all forms and seeds.")],
     docs: Annotated[Path, typer.Option(help="Folder of mulca.md.")] = Path("docs"),
 ) -> None:
-    """Write tables and figure of docs/mulca.md."""
-    runs = Runs(json.loads(scores.read_text(encoding="utf-8")))
+    """Write tables and figure of docs/mulca.md, and keep the scores beside it."""
+    text = scores.read_text(encoding="utf-8")
+    runs = Runs(json.loads(text))
+    (docs / "mulca.json").write_text(text, encoding="utf-8")
     page = docs / "mulca.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
