@@ -71,9 +71,9 @@ def recordings(sample_rate_hz: int) -> Iterator[tuple[str, NDArray[np.float32]]]
     """Yield name and samples of noisy speech: another level, and more noise of another kind."""
     speech = noisy_speech(sample_rate_hz)
     yield "speech over a printer, 3 dB", speech
-    yield "the same, 30 dB quieter", speech * np.float32(10 ** (-30 / 20))
+    yield "speech over a printer, 30 dB quieter", speech * np.float32(10 ** (-30 / 20))
     hiss = np.random.default_rng(0).standard_normal(speech.size).astype(np.float32)
-    yield "the same in white noise, 0 dB", speech + hiss * np.sqrt(np.mean(np.square(speech)))
+    yield "speech over a printer in white noise, 0 dB", speech + hiss * np.sqrt(np.mean(np.square(speech)))
 
 
 def _waveform_snr_db(first: bytes, second: bytes, noisy: NDArray[np.float32]) -> float:
