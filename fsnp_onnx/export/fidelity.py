@@ -73,7 +73,10 @@ def recordings(sample_rate_hz: int) -> Iterator[tuple[str, NDArray[np.float32]]]
     yield "speech over a printer, 3 dB", speech
     yield "speech over a printer, 30 dB quieter", speech * np.float32(10 ** (-30 / 20))
     hiss = np.random.default_rng(0).standard_normal(speech.size).astype(np.float32)
-    yield "speech over a printer in white noise, 0 dB", speech + hiss * np.sqrt(np.mean(np.square(speech)))
+    yield (
+        "speech over a printer in white noise, 0 dB",
+        speech + hiss * np.sqrt(np.mean(np.square(speech))),
+    )
 
 
 def _waveform_snr_db(first: bytes, second: bytes, noisy: NDArray[np.float32]) -> float:
