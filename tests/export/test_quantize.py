@@ -58,11 +58,11 @@ def default_stage() -> onnx.ModelProto:
 def block(stage: onnx.ModelProto, level: float = 1.0) -> Stage:
     """Magnitudes around 1, a full-band output ten times as large, zero states."""
     rng = np.random.default_rng(0)
-    sources = {n: rng.exponential(level, (1, 257, 8)) for n in ("attended", "fb", "fb_real")}
-    sources["fb_imag"] = rng.exponential(10 * level, (1, 257, 8))
+    sources = {n: rng.exponential(level, (8, 1, 257)) for n in ("attended", "fb", "fb_real")}
+    sources["fb_imag"] = rng.exponential(10 * level, (8, 1, 257))
     state = {n: np.zeros((2, 257, 128)) for n in ("h", "c")}
     names = [port.name for port in stage.graph.input]
-    values = sources | state | {"spread": np.ones((1, 1, 1))}
+    values = sources | state | {"spread": np.ones((1, 1))}
     return {name: values[name].astype(np.float32) for name in names}
 
 
