@@ -37,7 +37,8 @@ def compare_forms(original: bytes, simplified: bytes) -> Difference:
     spectrum = stft(speech, spec, spec.n_frames(speech.size))[None]
     masks = [model.run(spectrum.real, spectrum.imag) for model in models]
     max_mask_error = float(np.abs(masks[1] - masks[0]).max())
-    return Difference(max_mask_error, _waveform_snr_db(original, simplified, speech))
+    enhancers = [Enhancer(model, provider="cpu") for model in (original, simplified)]
+    return Difference(max_mask_error, _waveform_snr_db(*enhancers, speech))
 
 
 def certify_quantization(
@@ -54,9 +55,10 @@ def certify_quantization(
     Raises:
         ParityError: A recording did not reach it; says which, and by how much.
     """
+    enhancers = [Enhancer(model, provider="cpu") for model in (float32, int8)]
     probes = []
     for recording, noisy in recordings(sample_rate_hz):
-        found_db = _waveform_snr_db(float32, int8, noisy)
+        found_db = _waveform_snr_db(*enhancers, noisy)
         if not found_db >= min_snr_db:  # also catches NaN
             raise ParityError(
                 f"int8 is {found_db:.1f} dB SNR from float32 on {recording}, expected "
@@ -79,7 +81,6 @@ def recordings(sample_rate_hz: int) -> Iterator[tuple[str, NDArray[np.float32]]]
     )
 
 
-def _waveform_snr_db(first: bytes, second: bytes, noisy: NDArray[np.float32]) -> float:
-    enhancers = [Enhancer(model, provider="cpu") for model in (first, second)]
-    waves = [e.enhance(noisy, e.spec.stft.sample_rate_hz) for e in enhancers]
+def _waveform_snr_db(first: Enhancer, second: Enhancer, noisy: NDArray[np.float32]) -> float:
+    waves = [e.enhance(noisy, e.spec.stft.sample_rate_hz) for e in (first, second)]
     return snr_db(waves[0], waves[1] - waves[0])

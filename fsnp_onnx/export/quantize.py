@@ -24,7 +24,7 @@ from onnx import compose, helper, numpy_helper, parser
 from fsnp_onnx.errors import ConfigError
 from fsnp_onnx.export.network import NetworkConfig
 
-CONTRIB_DOMAIN: Final = "com.microsoft"
+_CONTRIB_DOMAIN: Final = "com.microsoft"
 # A larger one makes the grid finer and the weights of the rest coarser: they share a scale with W.
 _MAGNIFICATION: Final = 16
 _LARGEST: Final = 127  # of 8 bits, symmetric
@@ -79,7 +79,7 @@ def quantize(sub_band: onnx.ModelProto) -> onnx.ModelProto:
     for node in model.graph.node:
         if node.op_type == "LSTM":
             _quantize_layer(model.graph, node)
-    model.opset_import.append(helper.make_opsetid(CONTRIB_DOMAIN, 1))
+    model.opset_import.append(helper.make_opsetid(_CONTRIB_DOMAIN, 1))
     return model
 
 
@@ -116,7 +116,7 @@ def _quantize_layer(graph: onnx.GraphProto, layer: onnx.NodeProto) -> None:
         names += [f"{name}_scale", f"{name}_zero"]
     peepholes = [""] * (8 - len(layer.input))
     layer.input.extend([*peepholes, *names])
-    layer.op_type, layer.domain = "DynamicQuantizeLSTM", CONTRIB_DOMAIN
+    layer.op_type, layer.domain = "DynamicQuantizeLSTM", _CONTRIB_DOMAIN
     kept = [a for a in layer.attribute if a.name != "layout"]  # which it does not know; 0 is meant
     del layer.attribute[:]
     layer.attribute.extend(kept)
