@@ -37,8 +37,8 @@ def compare_forms(original: bytes, simplified: bytes) -> Difference:
     spectrum = stft(speech, spec, spec.n_frames(speech.size))[None]
     masks = [model.run(spectrum.real, spectrum.imag) for model in models]
     max_mask_error = float(np.abs(masks[1] - masks[0]).max())
-    enhancers = [Enhancer(model, provider="cpu") for model in (original, simplified)]
-    return Difference(max_mask_error, _waveform_snr_db(*enhancers, speech))
+    first, second = (Enhancer(model, provider="cpu") for model in (original, simplified))
+    return Difference(max_mask_error, _waveform_snr_db(first, second, speech))
 
 
 def certify_quantization(
@@ -55,10 +55,10 @@ def certify_quantization(
     Raises:
         ParityError: A recording did not reach it; says which, and by how much.
     """
-    enhancers = [Enhancer(model, provider="cpu") for model in (float32, int8)]
+    exact, quantised = (Enhancer(model, provider="cpu") for model in (float32, int8))
     probes = []
     for recording, noisy in recordings(sample_rate_hz):
-        found_db = _waveform_snr_db(*enhancers, noisy)
+        found_db = _waveform_snr_db(exact, quantised, noisy)
         if not found_db >= min_snr_db:  # also catches NaN
             raise ParityError(
                 f"int8 is {found_db:.1f} dB SNR from float32 on {recording}, expected "
