@@ -94,12 +94,7 @@ class Enhancer:
             ProviderError: The run failed, most often for want of memory.
         """
         _check(samples, sample_rate, attenuation_limit_db)
-        enhanced = np.empty_like(samples)
-        columns = (a.reshape(len(samples), -1).T for a in (samples, enhanced))
-        with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported
-            for noisy, out in zip(*columns, strict=True):
-                out[:] = self._enhance_channel(noisy, sample_rate, attenuation_limit_db)
-        return enhanced
+        return self._enhance_channels(samples, sample_rate, attenuation_limit_db)
 
     def enhance_batch(
         self,
@@ -132,7 +127,17 @@ class Enhancer:
         enhanced = []
         for index, samples in enumerate(samples_list):
             with _naming(index):
-                enhanced.append(self.enhance(samples, sample_rate, attenuation_limit_db))
+                enhanced.append(self._enhance_channels(samples, sample_rate, attenuation_limit_db))
+        return enhanced
+
+    def _enhance_channels(
+        self, samples: NDArray[np.floating], sample_rate: float, limit_db: float | None
+    ) -> NDArray[np.floating]:
+        enhanced = np.empty_like(samples)
+        columns = (a.reshape(len(samples), -1).T for a in (samples, enhanced))
+        with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported
+            for noisy, out in zip(*columns, strict=True):
+                out[:] = self._enhance_channel(noisy, sample_rate, limit_db)
         return enhanced
 
     def _enhance_channel(
