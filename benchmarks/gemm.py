@@ -41,14 +41,9 @@ def measure(network: Network, threads: int, seconds: float, repeats: int) -> dic
         sub-band stage, and of one of each product by every library.
     """
     noisy, _ = noisy_speech(seconds)
-    return {
-        "audio_s": seconds,
-        "precisions": {
-            precision: _measure(path, precision, noisy, threads, repeats)
-            for precision, path in network.models.items()
-        },
-        "missing": network.missing,
-    }
+    return {"audio_s": seconds} | network.by_precision(
+        lambda precision, path: _measure(path, precision, noisy, threads, repeats)
+    )
 
 
 def _measure(

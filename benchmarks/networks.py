@@ -1,9 +1,9 @@
 """What is measured: checkpoints, and their exports, made here and kept while they are up to date."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -32,6 +32,11 @@ class Network:
     checkpoint: Path
     models: dict[str, Path]
     missing: dict[str, str]
+
+    def by_precision(self, measure: Callable[[str, Path], Any]) -> dict[str, Any]:
+        """Measure every exported file, given its precision and path; name what is missing, too."""
+        found = {precision: measure(precision, path) for precision, path in self.models.items()}
+        return {"precisions": found, "missing": self.missing}
 
 
 def prepare(names: Sequence[str], work: Path = WORK) -> list[Network]:

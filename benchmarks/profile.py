@@ -25,14 +25,9 @@ def measure(network: Network, threads: int, seconds: float, repeats: int) -> dic
         whole runs of the network and of the runtime around it, without the profiler.
     """
     noisy, rate_hz = noisy_speech(seconds)
-    return {
-        "audio_s": seconds,
-        "precisions": {
-            precision: _measure(path, noisy, rate_hz, threads, repeats)
-            for precision, path in network.models.items()
-        },
-        "missing": network.missing,
-    }
+    return {"audio_s": seconds} | network.by_precision(
+        lambda _, path: _measure(path, noisy, rate_hz, threads, repeats)
+    )
 
 
 def _measure(

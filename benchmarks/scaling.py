@@ -93,16 +93,12 @@ def measure(
     repeats: int,
 ) -> dict[str, Any]:
     """Measure both for every precision of a network."""
-    return {
-        "precisions": {
-            precision: {
-                "threads": over_threads(path, counts, seconds, repeats),
-                "jobs": over_jobs(path, counts, folder_of, repeats),
-            }
-            for precision, path in network.models.items()
-        },
-        "missing": network.missing,
-    }
+    return network.by_precision(
+        lambda _, path: {
+            "threads": over_threads(path, counts, seconds, repeats),
+            "jobs": over_jobs(path, counts, folder_of, repeats),
+        }
+    )
 
 
 def _enhance(enhancer: Enhancer, noisy: NDArray[np.float32], rate_hz: int) -> NDArray[np.floating]:
