@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from fsnp_onnx.runtime.session import session_options
 from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import INPUT_NAMES, METADATA_KEY, OUTPUT_NAME, ModelSpec
 
@@ -59,10 +60,7 @@ def profile(model: Path, noisy: NDArray[np.float32], threads: int) -> Profile:
         threads: CPU threads.
     """
     with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # as in the runtime
+        options = session_options(onnxruntime, threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         providers = ["CPUExecutionProvider"]

@@ -15,7 +15,8 @@ from fsnp_onnx.cli.console import new_app, run
 from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
-from fsnp_onnx.runtime.session import MaskModel, installed_wheels
+from fsnp_onnx.runtime.session import MaskModel
+from fsnp_onnx.runtime.wheels import installed_wheels
 
 app = new_app()
 

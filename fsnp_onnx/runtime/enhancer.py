@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,7 +98,7 @@ class Enhancer:
 
     def enhance_batch(
         self,
-        samples_list: Sequence[NDArray[np.floating]],
+        samples_list: Iterable[NDArray[np.floating]],
         sample_rate: float,
         attenuation_limit_db: float | None = None,
     ) -> list[NDArray[np.floating]]:
@@ -117,9 +117,14 @@ class Enhancer:
             The enhanced recordings in the same order.
 
         Raises:
+            SamplesTypeError: There are no recordings to go through.
             SamplesTypeError, AudioError, ProviderError: As `enhance`, naming the recording by its
                 index.
         """
+        if not isinstance(samples_list, Iterable):
+            raise SamplesTypeError(
+                f"samples_list is {type(samples_list).__name__}; give numpy arrays in a list"
+            )
         samples_list = list(samples_list)  # a generator can be read but once
         for index, samples in enumerate(samples_list):
             with _naming(index):

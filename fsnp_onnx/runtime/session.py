@@ -1,9 +1,8 @@
-"""The only file that talks to ONNX Runtime: an exported file as a function.
+"""An exported file as a function, run by ONNX Runtime.
 
 ONNX Runtime lists CUDA as available even where its libraries are missing, and a session then runs
 on the CPU without an exception, even if only CUDA was asked for. So the providers of the finished
-session are what counts here. Its two wheels share one import package, so what is installed is read
-from the distributions' metadata.
+session are what counts here.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import warnings
 import weakref
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -24,17 +22,17 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.errors import (
     FsnpError,
-    InstallError,
     MissingFileError,
     ModelFileError,
     ProviderError,
 )
 from fsnp_onnx.runtime.cpus import available_cpus
+from fsnp_onnx.runtime.overflow import products_overflow
+from fsnp_onnx.runtime.wheels import load_onnxruntime
 from fsnp_onnx.spec import INPUT_NAMES, METADATA_KEY, OUTPUT_NAME, ModelSpec
 
 Provider = Literal["auto", "cpu", "cuda"]
 
-WHEELS = ("onnxruntime", "onnxruntime-gpu")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _ERRORS_ONLY, _FATAL_ONLY, _WARNINGS = 3, 4, 2
 
@@ -208,14 +206,7 @@ class MaskModel:
         return session
 
     def _create(self, ort: ModuleType, providers: list[Any]) -> Any:
-        options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        options.intra_op_num_threads = self.threads  # implicit affinity breaks in containers
-        options.inter_op_num_threads = 1
-        # An arena keeps holes that nothing fits in, up to half of what a long recording needs.
-        options.enable_cpu_mem_arena = False
-        # Without VNNI the fast kernels for 8-bit products overflow; elsewhere this changes nothing.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        options = session_options(ort, self.threads)
         model = self._model if isinstance(self._model, bytes) else os.fspath(self._model)
         try:
             return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
@@ -235,44 +226,25 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _inherited.extend(_alive))
 
 
-def installed_wheels() -> dict[str, str]:
-    """Return which wheels of ONNX Runtime are installed, name to version."""
-    found = {}
-    for name in WHEELS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def session_options(ort: ModuleType, threads: int) -> Any:
+    """Return the options that every session here has.
 
-
-def load_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime.
+    Args:
+        ort: The onnxruntime module.
+        threads: CPU threads of one run.
 
     Raises:
-        InstallError: Not exactly one of its wheels is installed, or it cannot be imported.
+        InstallError: ONNX Runtime does not work.
     """
-    wheels = installed_wheels()
-    if len(wheels) == 0:
-        raise InstallError(
-            "ONNX Runtime is not installed; run pip install 'fsnp-onnx[cpu]' (or [gpu])"
-        )
-    if len(wheels) > 1:
-        raise InstallError(
-            f"{' and '.join(wheels)} are both installed and overwrite each other; "
-            "run pip uninstall on both, then pip install 'fsnp-onnx[cpu]' or 'fsnp-onnx[gpu]'"
-        )
-    try:
-        import onnxruntime  # noqa: PLC0415 - fsnp_onnx can be imported without it
-    except ImportError as error:
-        raise InstallError(
-            f"ONNX Runtime cannot be imported ({_first_line(error)}); "
-            f"run pip install --force-reinstall {next(iter(wheels))}"
-        ) from error
-    module: ModuleType = onnxruntime
-    # some wheels are built with telemetry, which nobody who enhances speech has asked for
-    getattr(module, "disable_telemetry_events", lambda: None)()
-    return module
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads  # implicit affinity breaks in containers
+    options.inter_op_num_threads = 1
+    # An arena keeps holes that nothing fits in, up to half of what a long recording needs.
+    options.enable_cpu_mem_arena = False
+    if products_overflow(ort):  # asked for float32, too: a file says what it is once it is open
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 def _is_count(value: object, lowest: int) -> bool:

@@ -25,7 +25,7 @@ from fsnp_onnx.spec import StftSpec
 from tests.export.conftest import open_session, run
 from tests.export.small import CONFIG, save, state_dict
 
-QUICK = Options(block_frames=8, simplify=False)
+QUICK = Options(simplify=False)
 
 
 @pytest.fixture

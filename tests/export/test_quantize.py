@@ -147,7 +147,7 @@ def test_an_int8_file_takes_any_length_and_rows_of_a_batch_are_near_single_runs(
 
 def test_int8_files_are_named_so(tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "net.tar", state_dict())
-    options = Options(block_frames=8, precision="int8", min_snr_db=-100)
+    options = Options(precision="int8", min_snr_db=-100)
     paths = output_paths(checkpoint, None, ("original", "simplified"), "int8")
     assert [path.name for path in paths] == [
         "net.tar.original.int8.onnx",
@@ -159,7 +159,7 @@ def test_int8_files_are_named_so(tmp_path: Path) -> None:
 
 def test_a_file_too_far_from_float32_is_not_written(tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "net.tar", state_dict())
-    options = Options(block_frames=8, precision="int8", min_snr_db=200)
+    options = Options(precision="int8", min_snr_db=200)
     with pytest.raises(ParityError, match=r"dB SNR from float32 on .*, expected 200 dB or more"):
         export_checkpoint(checkpoint, options=options, mulca=["original"])
     assert list(tmp_path.iterdir()) == [checkpoint]

@@ -206,6 +206,8 @@ def test_a_bad_recording_of_a_batch_is_named_before_any_is_enhanced(unity: Enhan
         enhancer.enhance_batch([noise(100), np.zeros(0, np.float32)], 16000)
     with pytest.raises(SamplesTypeError, match="recording 0: samples are list"):
         enhancer.enhance_batch([[0.1]], 16000)  # type: ignore[list-item]
+    with pytest.raises(SamplesTypeError, match="give numpy arrays in a list"):
+        enhancer.enhance_batch(None, 16000)  # type: ignore[arg-type]
 
 
 def test_pickled_enhancer_does_the_same(unity: Enhancer) -> None:

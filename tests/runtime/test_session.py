@@ -337,8 +337,9 @@ def test_int8_file_runs_on_the_cpu_and_never_claims_cuda(monkeypatch: pytest.Mon
     assert MaskModel(with_metadata(SPEC.to_metadata()), "cuda").provider == "cuda"
 
 
-def test_int8_products_do_not_overflow_on_cpus_without_vnni(
-    unity_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("overflows", [True, False])
+def test_int8_products_are_slowed_down_only_where_they_would_overflow(
+    unity_path: Path, monkeypatch: pytest.MonkeyPatch, overflows: bool
 ) -> None:
     given: list[Any] = []
     create = onnxruntime.InferenceSession
@@ -348,8 +349,14 @@ def test_int8_products_do_not_overflow_on_cpus_without_vnni(
         return create(model, options, **others)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    monkeypatch.setattr(session, "products_overflow", lambda _: overflows)
     MaskModel(unity_path, "cpu")
-    assert given[0].get_session_config_entry("session.x64quantprecision") == "1"
+    option = "session.x64quantprecision"
+    if overflows:
+        assert given[0].get_session_config_entry(option) == "1"
+    else:
+        with pytest.raises(RuntimeError, match="does not have"):
+            given[0].get_session_config_entry(option)
 
 
 def test_no_wheel_is_an_install_error(unity_path: Path, fake_wheels: Callable[..., None]) -> None:

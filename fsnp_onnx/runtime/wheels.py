@@ -1,0 +1,54 @@
+"""Which wheel of ONNX Runtime is installed: there are two, and exactly one has to be.
+
+They share one import package, so what is there is read from the distributions' metadata.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from types import ModuleType
+from typing import Final
+
+from fsnp_onnx.errors import InstallError
+
+WHEELS: Final = ("onnxruntime", "onnxruntime-gpu")
+
+
+def installed_wheels() -> dict[str, str]:
+    """Return which wheels of ONNX Runtime are installed, name to version."""
+    found = {}
+    for name in WHEELS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def load_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        InstallError: Not exactly one of its wheels is installed, or it cannot be imported.
+    """
+    wheels = installed_wheels()
+    if len(wheels) == 0:
+        raise InstallError(
+            "ONNX Runtime is not installed; run pip install 'fsnp-onnx[cpu]' (or [gpu])"
+        )
+    if len(wheels) > 1:
+        raise InstallError(
+            f"{' and '.join(wheels)} are both installed and overwrite each other; "
+            "run pip uninstall on both, then pip install 'fsnp-onnx[cpu]' or 'fsnp-onnx[gpu]'"
+        )
+    try:
+        import onnxruntime  # noqa: PLC0415 - fsnp_onnx can be imported without it
+    except ImportError as error:
+        raise InstallError(
+            f"ONNX Runtime cannot be imported ({error.msg}); "
+            f"run pip install --force-reinstall {next(iter(wheels))}"
+        ) from error
+    module: ModuleType = onnxruntime
+    # some wheels are built with telemetry, which nobody who enhances speech has asked for
+    getattr(module, "disable_telemetry_events", lambda: None)()
+    return module

@@ -1,0 +1,61 @@
+"""A simplified stage computes the same and copies less."""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from fsnp_onnx.export.network import FullSubNetPlus
+from fsnp_onnx.export.simplify import simplify
+from fsnp_onnx.export.trace import SOURCES, trace_sub_band
+from tests.export.small import CONFIG
+
+N_FRAMES, BATCH = 4, 2
+
+
+def run(stage: onnx.ModelProto, inputs: dict[str, Any]) -> list[Any]:
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(stage.SerializeToString(), providers=providers)
+    outputs: list[Any] = session.run(None, inputs)
+    return outputs
+
+
+def readers_of_recurrent_layers(stage: onnx.ModelProto) -> list[str]:
+    outputs = {n.output[0] for n in stage.graph.node if n.op_type in ("LSTM", "GRU")}
+    return [node.op_type for node in stage.graph.node if outputs & set(node.input)]
+
+
+@pytest.mark.parametrize(("name", "states"), [("LSTM", "hc"), ("GRU", "h")])
+def test_what_a_recurrent_layer_returns_is_not_copied_and_stays_the_same(
+    name: Literal["LSTM", "GRU"], states: str
+) -> None:
+    traced = trace_sub_band(FullSubNetPlus(replace(CONFIG, sub_band_model=name)), N_FRAMES, 18)
+    simplified = simplify(traced)
+    assert readers_of_recurrent_layers(traced) == ["Transpose"] * 2
+    assert readers_of_recurrent_layers(simplified) == ["Reshape"] * 2
+    rng = np.random.default_rng(0)
+    inputs = {n: rng.random((N_FRAMES, BATCH, CONFIG.n_freqs), np.float32) for n in SOURCES}
+    state_shape = (2, BATCH * CONFIG.n_freqs, CONFIG.sub_band_hidden_size)
+    inputs |= {state: rng.random(state_shape, np.float32) for state in states}
+    inputs["spread"] = np.ones((BATCH, 1), np.float32)
+    for found, expected in zip(run(simplified, inputs), run(traced, inputs), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_another_transpose_behind_a_recurrent_layer_stays() -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"W": (1, 9, 5), "R": (1, 9, 3)}
+    weights = [numpy_helper.from_array(rng.random(s, np.float32), n) for n, s in shapes.items()]
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R"], ["y"], hidden_size=3),
+        helper.make_node("Transpose", ["y"], ["by_direction"], perm=[1, 0, 2, 3]),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [N_FRAMES, BATCH, 5])
+    y = helper.make_tensor_value_info("by_direction", TensorProto.FLOAT, [1, N_FRAMES, BATCH, 3])
+    graph = helper.make_graph(nodes, "stage", [x], [y], weights)
+    stage = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    assert readers_of_recurrent_layers(simplify(stage)) == ["Transpose"]
