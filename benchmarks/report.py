@@ -18,7 +18,9 @@ SECTIONS = {
         "Speed against torch",
         (
             "torch runs the whole utterance eagerly in float32, from samples to samples: torch.stft, "
-            "network, mask, torch.istft. All have the same weights and the same number of threads."
+            "network, mask, torch.istft. All have the same weights and the same number of threads. "
+            "torch holds the whole utterance unfolded (see its memory below), so that it takes longer "
+            "per second of a long recording; say which length when quoting a ratio."
         ),
         sections.speed,
     ),
@@ -43,8 +45,9 @@ SECTIONS = {
         "Where the time goes",
         (
             "ONNX Runtime's profiler, node by node. *Around the network* is what `Enhancer.enhance` "
-            "takes beyond the network (transform, mask, inverse), measured without the profiler; "
-            "what a Loop or Scan takes is without the nodes inside it."
+            "takes beyond the network (transform, mask, inverse), measured without the profiler as the "
+            "difference of two runs: below 0 where they vary by more. What a Loop or Scan takes is "
+            "without the nodes inside it."
         ),
         sections.profile,
     ),

@@ -30,20 +30,28 @@ def speed(document: Document) -> str:
     """Times and ratios, and the differences of the outputs."""
     times, differences = [], []
     for network, result in document["results"].items():
-        seconds = result["seconds"]
-        for system, rounds in seconds.items():
-            rtf = spread([s / result["audio_s"] for s in rounds])
-            times.append([network, system, rtf, spread(ratios(seconds, system)), str(len(rounds))])
-        differences += [
-            [network, f"{d['of']} from {d['from']}", f"{d['max_abs']:.2g}", f"{d['snr_db']:.1f}"]
-            for d in result["differences"]
-        ]
-    header = ["network", "system", "seconds per second of audio", "over torch's", "rounds"]
+        for point in result["points"]:
+            audio, seconds = f"{round(point['audio_s'], 1):g} s", point["seconds"]
+            for system, rounds in seconds.items():
+                rtf = spread([s / point["audio_s"] for s in rounds])
+                ratio = spread(ratios(seconds, system))
+                times.append([network, audio, system, rtf, ratio, str(len(rounds))])
+            differences += [
+                [
+                    network,
+                    audio,
+                    f"{d['of']} from {d['from']}",
+                    f"{d['max_abs']:.2g}",
+                    f"{d['snr_db']:.1f}",
+                ]
+                for d in point["differences"]
+            ]
+    header = ["network", "audio", "system", "seconds per second of it", "over torch's", "rounds"]
     return "\n".join(
         [
             table(header, times),
             "How far apart the enhanced samples are (full scale is 1):\n",
-            table(["network", "what", "largest difference", "SNR (dB)"], differences),
+            table(["network", "audio", "what", "largest difference", "SNR (dB)"], differences),
             *_missing(document),
         ]
     )
@@ -124,7 +132,8 @@ def _profile(name: str, measured: dict[str, Any]) -> list[str]:
             continue
         rows.append([operator["stage"], operator["operator"], f"{share:.1%}"])
     rows += [[stage, "others", f"{share:.1%}"] for stage, share in rest.items()]
-    network_s, enhance_s = (median(measured["seconds"][k]) for k in ("network", "enhance"))
+    whole_s, network_s = measured["seconds"]["enhance"], measured["seconds"]["network"]
+    around_s = [whole - inside for whole, inside in zip(whole_s, network_s, strict=True)]
     by_stage = [
         sum(o["seconds"] for o in operators if o["stage"] == stage) / total_s for stage in STAGES
     ]
@@ -133,9 +142,8 @@ def _profile(name: str, measured: dict[str, Any]) -> list[str]:
         f"**{name}**: {top['operator']} of the {top['stage']} takes "
         f"{top['seconds'] / total_s:.1%} of the network's time, all else in the sub band "
         f"{by_stage[1] - (top['stage'] == STAGES[1]) * top['seconds'] / total_s:.1%}, "
-        f"the full band {by_stage[0]:.1%}. Around the network: "
-        f"{enhance_s - network_s:.3f} s of {enhance_s:.3f} s "
-        f"({(enhance_s - network_s) / enhance_s:.1%}).\n"
+        f"the full band {by_stage[0]:.1%}. Around the network: {spread(around_s)} s of "
+        f"{median(whole_s):.3f} s.\n"
     )
     return [note, table(["stage", "operator", "share of the network"], rows)]
 

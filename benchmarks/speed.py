@@ -15,20 +15,30 @@ from fsnp_onnx import Enhancer
 from fsnp_onnx.export.parity import snr_db
 
 
-def measure(network: Network, threads: int, seconds: float, repeats: int) -> dict[str, Any]:
-    """Time torch, float32 and int8 on the same speech.
+def measure(
+    network: Network, threads: int, durations_s: list[float], repeats: int
+) -> dict[str, Any]:
+    """Time torch, float32 and int8 on the same speech, one length after the other.
 
     Returns:
-        Seconds of every round by system, and the differences of what they return.
+        For every length the seconds of every round by system, and the differences of what they
+        return.
     """
     eager = Eager(network.checkpoint, threads)
-    noisy, rate_hz = noisy_speech(seconds)
-    # whole hops: torch's inverse falls apart on the samples after the last one
-    noisy = noisy[: noisy.size // eager.hop_length * eager.hop_length]
     enhancers = {
         precision: Enhancer(path, provider="cpu", threads=threads)
         for precision, path in network.models.items()
     }
+    points = [_measure(eager, enhancers, seconds, repeats) for seconds in durations_s]
+    return {"points": points, "missing": network.missing}
+
+
+def _measure(
+    eager: Eager, enhancers: dict[str, Enhancer], seconds: float, repeats: int
+) -> dict[str, Any]:
+    noisy, rate_hz = noisy_speech(seconds)
+    # whole hops: torch's inverse falls apart on the samples after the last one
+    noisy = noisy[: noisy.size // eager.hop_length * eager.hop_length]
     systems: dict[str, Callable[[], NDArray[np.floating]]] = {
         "torch": partial(eager.enhance, noisy)
     }
@@ -45,7 +55,6 @@ def measure(network: Network, threads: int, seconds: float, repeats: int) -> dic
             for found, reference in pairs
             if found in waves and reference in waves
         ],
-        "missing": network.missing,
     }
 
 

@@ -104,7 +104,7 @@ def test_eager_torch_is_what_the_export_computes(tiny: Network) -> None:
 
 
 def test_speed_times_every_system_in_every_round_and_compares_their_outputs(tiny: Network) -> None:
-    found = speed.measure(tiny, threads=1, seconds=1, repeats=2)
+    (found,) = speed.measure(tiny, threads=1, durations_s=[1], repeats=2)["points"]
     assert {name: len(rounds) for name, rounds in found["seconds"].items()} == {
         "torch": 2,
         "float32": 2,
