@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from fsnp_onnx.cli.console import VersionOption, new_app, run
+from fsnp_onnx.cli.lock import locked
 from fsnp_onnx.cli.manifest import SUFFIXES
 from fsnp_onnx.cli.plan import Plan, require_free
 from fsnp_onnx.cli.plot import require_matplotlib
@@ -69,7 +70,9 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="Where to run; cuda is an error where CUDA does not start."),
     ] = "auto",
-    device_id: Annotated[int, typer.Option(min=0, help="Number of the CUDA device.")] = 0,
+    device_id: Annotated[
+        int | None, typer.Option(min=0, help="Number of the CUDA device. Default: 0.")
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -97,9 +100,13 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     gpus: Annotated[
-        float,
-        typer.Option(min=0.01, max=1, help="Share of a GPU that each job takes with ray and cuda."),
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=1,
+            help="Share of a GPU that each job takes with ray and cuda. Default: 1.",
+        ),
+    ] = None,
     attenuation_limit: Annotated[
         float | None,
         typer.Option(
@@ -140,8 +147,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     Container, coding, sample rate, channels, length and level are kept.
     """
     _check_tables(manifest, results, resume=resume)
-    if ray_address and engine != "ray":
-        raise typer.BadParameter("needs --engine ray", param_hint="'--ray-address'")
+    _check_engine(engine, provider, ray_address, gpus, device_id)
     model = model or DEFAULT_MODEL
     with _full_disk_is_one_line(), ExitStack() as stack:
         plan = stack.enter_context(closing(Plan()))
@@ -150,20 +156,21 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         if plot:
             require_matplotlib()
             _require_free_plot(plot, plan, model, force=force)
-        settings = Settings(model, provider, threads or 1, device_id, attenuation_limit, plot)
+        settings = Settings(model, provider, threads or 1, device_id or 0, attenuation_limit, plot)
         n_processes = max(1, min(jobs or 1, len(plan)))
         if engine == "ray":
-            work = _ray_engine(plan, settings, ray_address, jobs, gpus)
+            work = _ray_engine(plan, settings, ray_address, jobs, gpus or 1.0)
         else:
             threads = threads or max(1, available_cpus()[0] // n_processes)
             work = _local_engine(replace(settings, threads=threads), n_processes)
         record = None
         if results:
-            if results.exists() and not (force or resume):
+            require_free(str(results), plan, [str(p) for p in (model, manifest) if p], force=True)
+            stack.enter_context(locked(results))
+            if not (force or resume) and results.exists() and results.stat().st_size:
                 raise OutputError(
                     f"{results} exists; go on with --resume or replace it with --force"
                 )
-            require_free(str(results), plan, [str(p) for p in (model, manifest) if p], force=True)
             record = Results(results, model, attenuation_limit, resume=resume)
             stack.enter_context(closing(record))
         reporter = Reporter(as_json=as_json)
@@ -223,6 +230,20 @@ def _fill(
             param_hint="'--manifest'",
         )
     add_manifest(plan, manifest)
+
+
+def _check_engine(
+    engine: str, provider: str, ray_address: str | None, gpus: float | None, device_id: int | None
+) -> None:
+    if engine == "ray":
+        if device_id is not None:
+            raise typer.BadParameter(
+                "is of this machine alone; Ray gives each job its GPU", param_hint="'--device-id'"
+            )
+    elif ray_address:
+        raise typer.BadParameter("needs --engine ray", param_hint="'--ray-address'")
+    if gpus is not None and (engine, provider) != ("ray", "cuda"):
+        raise typer.BadParameter("needs --engine ray and --provider cuda", param_hint="'--gpus'")
 
 
 def _check_tables(manifest: Path | None, results: Path | None, *, resume: bool) -> None:

@@ -77,11 +77,18 @@ def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[
     for line in lines:
         if not line.strip():
             continue
-        row = json.loads(line)
-        if not isinstance(row, dict):
-            raise ValueError("no JSON object")  # noqa: TRY004 - of the file, not of an argument
-        values = {name: "" if value is None else str(value) for name, value in row.items()}
+        try:
+            values = _json_values(line)
+        except RecursionError:  # json nests as deep as Python's stack
+            raise ValueError("values nested too deep to be read") from None
         yield _whole(values, columns)
+
+
+def _json_values(line: str) -> dict[str, str]:
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError("no JSON object")  # noqa: TRY004 - of the file, not of an argument
+    return {name: "" if value is None else str(value) for name, value in row.items()}
 
 
 def _whole(row: dict[str, str], columns: tuple[str, ...]) -> dict[str, str]:

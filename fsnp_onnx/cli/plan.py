@@ -48,7 +48,9 @@ class Job:
 
     def remove_partial(self) -> None:
         """Remove what a process that was killed has left of the output."""
-        if self.target and not remote.is_url(self.target):
+        if self.target and remote.is_url(self.target):
+            remote.remove_partial(self.target, self.token)
+        elif self.target:
             with suppress(OSError):  # not there, most often
                 partial_file(Path(self.target), self.token).unlink()
 

@@ -139,7 +139,7 @@ def _target_format(job: Job, source_format: audio.AudioFormat) -> audio.AudioFor
 
 def _write(job: Job, samples: Samples, audio_format: audio.AudioFormat) -> int:
     if job.target:
-        with remote.stored(job.target) as path:
+        with remote.stored(job.target, job.token) as path:
             return audio.write(path, samples, audio_format, job.token)
     buffer = io.BytesIO()  # a WAV header is completed at the end, which needs a seek
     clipped = audio.write(buffer, samples, audio_format)

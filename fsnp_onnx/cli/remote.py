@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,8 @@ from fsnp_onnx.cli.discover import Found, is_sound
 from fsnp_onnx.errors import FsnpError, InstallError, MissingFileError, OutputError
 
 T = TypeVar("T")
+
+_MOVING = {"file", "sftp", "smb"}  # have files that can be moved; object stores copy them instead
 
 
 def is_url(name: str) -> bool:
@@ -87,10 +89,15 @@ def fetched(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def stored(name: str) -> Iterator[Path]:
+def stored(name: str, token: str) -> Iterator[Path]:
     """Yield a path whose content is a file's when the block has succeeded.
 
-    An object store shows an object when all of it has arrived.
+    An object store shows an object when all of it has arrived; where there are files, it is sent to
+    a temporary one, which then takes its place.
+
+    Args:
+        name: Path or URL of the file.
+        token: Names the temporary file.
 
     Raises:
         OutputError: The file cannot be written.
@@ -103,9 +110,44 @@ def stored(name: str) -> Iterator[Path]:
         fs, path = _filesystem(name)
         try:
             fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            fs.put_file(str(copy), path)
+            _put(fs, str(copy), path, token)
         except Exception as error:  # each store has exceptions of its own
             raise OutputError(f"cannot write {name} ({error})") from error
+
+
+def remove_partial(url: str, token: str) -> None:
+    """Remove what a process that was killed has left of an output."""
+    with suppress(Exception):  # not there, most often, and each store has exceptions of its own
+        fs, path = _filesystem(url)
+        if _moves_files(fs):
+            fs.rm_file(_partial(path, token))
+
+
+def _put(fs: Any, copy: str, path: str, token: str) -> None:
+    if not _moves_files(fs) or fs.isdir(path):  # into which a file would be moved
+        fs.put_file(copy, path)
+        return
+    partial = _partial(path, token)
+    try:
+        fs.put_file(copy, partial)
+        try:
+            fs.mv(partial, path)
+        except Exception:  # noqa: BLE001 - of a server that does not move, or not over a file
+            fs.put_file(copy, path)
+            fs.rm_file(partial)
+    except BaseException:
+        with suppress(Exception):
+            fs.rm_file(partial)
+        raise
+
+
+def _moves_files(fs: Any) -> bool:
+    names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return not _MOVING.isdisjoint(names)
+
+
+def _partial(path: str, token: str) -> str:
+    return f"{path.rpartition('/')[0]}/.fsnp-{token}.part"
 
 
 @contextmanager

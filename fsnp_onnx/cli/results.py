@@ -103,6 +103,14 @@ class Results:
         else:
             self._append({"status": "done", **asdict(outcome)})
 
+    def fail(self, name: str, error: str) -> None:
+        """Note why an input could not be looked into, as a folder that may not be read.
+
+        Raises:
+            OutputError: The file cannot be written.
+        """
+        self._append({"status": "failed", "input": name, "error": error})
+
     def is_done(self, job: Job) -> bool:
         """Whether an earlier run wrote this output from this very input."""
         earlier = self._status(job)

@@ -43,6 +43,9 @@ class Run:
             with closing(engine(self._ready_jobs(longest_first=longest_first))) as outcomes:
                 for job, outcome in outcomes:
                     self._tell(job, outcome)
+            if self.record:  # only now, as a run that does not start leaves it as it was
+                for name, error in self.plan.failed.items():
+                    self.record.fail(name, one_line(error))
         self.reporter.summarize()
 
     def _ready_jobs(self, *, longest_first: bool) -> Iterator[Job]:

@@ -151,6 +151,28 @@ def test_folder_keeps_its_structure(run: Run) -> None:
     assert [str(p) for p in sorted(Path("out").rglob("*.*"))] == ["out/a.wav", "out/deep/er/b.flac"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no such names")
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_names_need_not_be_utf8(
+    run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    source, folder, results = map(os.fsdecode, (b"in/\xff.wav", b"out\xfe", b"\xfd"))
+    wav("x.wav")
+    Path("in").mkdir()
+    Path("x.wav").rename(source)
+    line = ("in", "-o", f"{folder}/", "--json", "--results", f"{results}{suffix}", "--resume")
+    assert run(*line) == 0
+    target = f"{folder}/{Path(source).name}"
+    assert Path(target).exists()
+    told = json.loads(capsys.readouterr().out)
+    assert (told["input"], told["output"]) == (source, target)
+    assert run(*line) == 0
+    assert not capsys.readouterr().out  # what is done is known by its name
+    for message in (" -> in/\\udcff.enhanced.wav (", ": in/\\udcff.enhanced.wav exists; "):
+        told_to_people = subprocess.run(shell(unity_path, source), capture_output=True, check=False)
+        assert message.encode() in told_to_people.stderr
+
+
 def test_output_below_the_input_folder_is_not_read_again(run: Run) -> None:
     wav("in/a.wav")
     for _ in range(2):

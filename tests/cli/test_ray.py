@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from fsnp_onnx.cli import enhance, ray_engine, remote
+from fsnp_onnx.cli.plan import Job
 from fsnp_onnx.errors import MissingFileError, OutputError
 from tests.cli.shell import contents, recordings, shell, wait_for
 
@@ -219,6 +220,57 @@ def test_what_a_store_refuses_is_one_typed_error() -> None:
         remote.exists("nonsense://x")
     with (
         pytest.raises(OutputError, match="cannot write memory://bucket/y"),
-        remote.stored("memory://bucket/y.wav"),
+        remote.stored("memory://bucket/y.wav", "token"),
     ):
         pass  # writes nothing, so there is nothing to be stored
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_an_output_on_a_file_system_behind_a_url_is_whole_or_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bytes | None
+) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    def stop_halfway(_: object, __: str, path: str) -> None:
+        Path(path).write_bytes(b"ha")
+        raise KeyboardInterrupt
+
+    target, url = tmp_path / "x.wav", f"local://{tmp_path}/x.wav"
+    if old:
+        target.write_bytes(old)
+    before = contents(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFileSystem, "put_file", stop_halfway)
+        with pytest.raises(KeyboardInterrupt), remote.stored(url, "token"):
+            pass
+    assert contents(tmp_path) == before
+    (tmp_path / ".fsnp-token.part").write_bytes(b"ha")  # as a kill leaves it
+    Job("in.wav", url, "token").remove_partial()
+    assert contents(tmp_path) == before
+    with remote.stored(url, "token") as path:
+        path.write_bytes(b"whole")
+    assert contents(tmp_path) == {"x.wav": b"whole"}
+
+
+def test_an_output_is_written_in_place_where_it_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    def refuse(*_: object) -> None:
+        raise OSError("Operation unsupported")
+
+    monkeypatch.setattr(LocalFileSystem, "mv", refuse)
+    with remote.stored(f"local://{tmp_path}/x.wav", "token") as path:
+        path.write_bytes(b"whole")
+    assert contents(tmp_path) == {"x.wav": b"whole"}
+
+
+def test_a_folder_behind_a_url_takes_no_output_into_it(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").mkdir()
+    with (
+        pytest.raises(OutputError, match="Is a directory"),
+        remote.stored(f"local://{tmp_path}/x.wav", "token") as path,
+    ):
+        path.write_bytes(b"whole")
+    assert not contents(tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -10,7 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import pytest
 import soundfile as sf
 
 from fsnp_onnx.cli import enhance as command
-from tests.cli.shell import contents, recordings, shell
+from tests.cli.shell import contents, recordings, shell, wait_for
 from tests.runtime.signals import noise
 
 Run = Callable[..., int]
@@ -79,6 +81,39 @@ def test_a_run_killed_at_any_moment_and_resumed_gives_the_files_of_an_undisturbe
     assert " 0 skipped" not in ended.stderr
 
 
+@pytest.mark.parametrize("option", ["--resume", "--force"])
+def test_a_record_is_for_one_run_at_a_time_and_free_when_that_is_killed(
+    run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    recordings(Path("in"), 100)
+    line = ("in", "-o", "out", "-r", "--jobs", "2", "--results", "r.csv")
+    Path("link.csv").symlink_to("r.csv")
+    with subprocess.Popen(shell(unity_path, *line), stderr=subprocess.DEVNULL) as first:
+        wait_for(lambda: Path("r.csv").exists() and Path("r.csv").stat().st_size > 1000)
+        first.send_signal(signal.SIGSTOP)
+        before, outputs = Path("r.csv").read_bytes(), set(contents(Path("out")))
+        for name in ("r.csv", "link.csv"):
+            assert run(*line[:-1], name, option) == 1
+            assert f"error: {name} is being written by another run; " in capsys.readouterr().err
+        assert Path("r.csv").read_bytes() == before
+        assert len(set(contents(Path("out"))) - outputs) <= 2  # of the processes that go on
+        first.kill()
+    assert run(*line, "--resume") == 0
+    assert {row["status"] for row in rows("r.csv")} == {"run", "begun", "done"}
+
+
+def test_where_the_file_system_refuses_locks_a_run_goes_without(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    recordings(Path("in"), 2)
+    assert run("in", "-o", "out", "-r", "--results", "r.csv") == 0
+    assert len(contents(Path("out"))) == 2
+
+
 @pytest.mark.parametrize("results", ["r.csv", "r.jsonl"])
 def test_the_record_tells_every_step(run: Run, results: str) -> None:
     recordings(Path("in"), 2)
@@ -100,6 +135,33 @@ def test_the_record_tells_every_step(run: Run, results: str) -> None:
     assert others[1]["output"] == "out/001.wav"
     assert (others[1]["sample_rate"], others[1]["provider"]) == ("16000", "cpu")
     assert "cannot be decoded" in others[3]["error"]
+
+
+@pytest.mark.parametrize("results", ["r.csv", "r.jsonl"])
+def test_a_folder_that_cannot_be_read_is_in_the_record(
+    run: Run, monkeypatch: pytest.MonkeyPatch, results: str
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
+        if path.name == "deep":  # by itself root may look everywhere
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    recordings(Path("in"), 2)
+    line = ("in", "-o", "out", "-r", "--results", results, "--resume")
+    Path("bad.onnx").write_bytes(b"no model")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refuse)
+        assert run(*line, "-m", "bad.onnx") == 1
+        assert not Path(results).exists()
+        assert run(*line) == 1
+    *_, last = rows(results)
+    told = {name: last.get(name, "") for name in ("status", "input", "output", "error")}
+    message = "cannot read in/deep (Permission denied)"
+    assert told == {"status": "failed", "input": "in/deep", "output": "", "error": message}
+    assert run(*line) == 0
+    assert len(contents(Path("out"))) == 2
 
 
 def test_what_is_done_is_skipped_and_what_failed_is_tried_again(
@@ -276,6 +338,25 @@ def test_a_malformed_manifest_stops_before_any_work(
     assert sorted(contents(Path())) == ["a.wav", "m.csv"]
 
 
+@pytest.mark.parametrize("opening", ["[", '{"input": '])
+def test_a_line_nested_without_end_is_one_line_of_error(
+    run: Run, capsys: pytest.CaptureFixture[str], opening: str
+) -> None:
+    recordings(Path("in"), 2)
+    line = ("in", "-o", "out", "-r", "--results", "r.jsonl", "--resume")
+    assert run(*line) == 0
+    with Path("r.jsonl").open("a") as record:
+        record.write(opening * 100_000 + "\n")
+    Path("m.jsonl").write_text(opening * 100_000)
+    capsys.readouterr()
+    for number, name, options in ((6, "r.jsonl", line), (1, "m.jsonl", ("--manifest", "m.jsonl"))):
+        assert run(*options) == 1
+        printed = capsys.readouterr().err
+        start = f"error: {name}, line {number}: values nested too deep to be read; give a table"
+        assert printed.startswith(start)
+        assert printed.count("\n") == 1
+
+
 def test_no_room_for_the_list_is_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -312,6 +393,10 @@ def test_an_input_of_a_manifest_is_never_overwritten(
         ["in", "-o", "out", "--results", "r.txt"],
         ["in", "-o", "out", "--jobs", "0"],
         ["in", "-o", "out", "--ray-address", "auto"],
+        ["in", "-o", "out", "--gpus", "1"],
+        ["in", "-o", "out", "--gpus", "1", "--provider", "cuda"],
+        ["in", "-o", "out", "--gpus", "1", "--engine", "ray"],
+        ["in", "-o", "out", "--device-id", "0", "--engine", "ray"],
     ],
 )
 def test_wrong_usage_ends_with_2(run: Run, arguments: list[str]) -> None:
