@@ -6,7 +6,7 @@ In the order a checkpoint passes through them::
     config.py      training TOML, defaults and sizes.py (tensors) -> NetworkConfig and StftSpec
     network.py     FullSubNet+ in torch, with norms.py and attention.py (MulCA in three forms)
     stages.py      the network cut in pieces of a full-band stage and a sub-band stage
-    full_band.py   the TCNs between them, in passes over blocks of frames
+    full_band.py   the TCNs between them; tcn_block.py: one block of them, in passes over the frames
     trace.py       each stage -> ONNX
     simplify.py    onnxsim
     quantize.py    the LSTM in 8 bits, if int8 is asked for
