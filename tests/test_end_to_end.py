@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -93,7 +94,9 @@ def test_a_cold_process_enhances_a_second_in_less_than_one_and_a_half(tmp_path: 
     assert min(cpu_seconds) < 1.5
 
 
-def test_memory_grows_by_little_more_than_a_megabyte_per_second(tmp_path: Path) -> None:
+def test_memory_grows_by_less_than_a_megabyte_per_second(tmp_path: Path) -> None:
+    # what is held, not what glibc keeps of what was freed, which is up to 100 MB in no order
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
     peaks = []
     for repeats in (4, 24):
         source = tmp_path / f"{repeats}.wav"
@@ -108,8 +111,9 @@ def test_memory_grows_by_little_more_than_a_megabyte_per_second(tmp_path: Path) 
             check=True,
             capture_output=True,
             timeout=200,
+            env=environment,
         )
         peaks.append(int(done.stdout) / 1024)
     duration_s = 20 * len(noisy_speech()) / 16000
-    assert (peaks[1] - peaks[0]) / duration_s < 1.3
-    assert peaks[1] < 400
+    assert (peaks[1] - peaks[0]) / duration_s < 0.8
+    assert peaks[1] < 300

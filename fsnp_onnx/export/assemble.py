@@ -16,7 +16,7 @@ from onnx import compose, numpy_helper, parser
 
 from fsnp_onnx.export import norms
 from fsnp_onnx.export.network import NetworkConfig, neighbourhoods
-from fsnp_onnx.export.trace import SOURCES, STATES, statistics_names
+from fsnp_onnx.export.trace import SOURCES, state_names, statistics_names
 from fsnp_onnx.spec import INPUT_NAMES, OUTPUT_NAME
 
 BINS_PER_BLOCK: Final = 8
@@ -81,13 +81,13 @@ def _frame_scan(config: NetworkConfig, block_frames: int) -> str:
     The last block is filled up by repeating its last frame: the model never looks ahead, so what
     comes of it is cut off again.
     """
-    states = STATES[config.sub_band_model]
+    states = state_names(config)
     timed, whole = _by_time(config)
-    state_type = f"float[{config.sub_band_layers},sequences,{config.sub_band_hidden_size}]"
+    state_type = f"float[1,sequences,{config.sub_band_hidden_size}]"
     return f"""
     fsnp ({_inputs(config)}) => ({_output(config)})
     <int64[1] block = {{{block_frames}}}, int64[1] zero = {{0}}, int64[1] one = {{1}},
-     int64[1] n_bins = {{{config.n_freqs}}}, int64[1] n_layers = {{{config.sub_band_layers}}},
+     int64[1] n_bins = {{{config.n_freqs}}},
      int64[1] n_hidden = {{{config.sub_band_hidden_size}}}, int64[1] time_axis = {{0}},
      int64[1] mask_time_axis = {{3}}, int64[1] look_ahead = {{{config.look_ahead}}},
      int64[4] mask_shape = {{0, 2, {config.n_freqs}, -1}}, int64 first = {{0}},
@@ -100,7 +100,7 @@ def _frame_scan(config: NetworkConfig, block_frames: int) -> str:
       flat_starts = Range(first, frame_count, block_step)
       starts = Unsqueeze(flat_starts, one)
       n_sequences = Mul(batch, n_bins)
-      state_shape = Concat<axis: int = 0>(n_layers, n_sequences, n_hidden)
+      state_shape = Concat<axis: int = 0>(one, n_sequences, n_hidden)
       zero_state = ConstantOfShape(state_shape)
       {_list("last_{}", states)}, blocks = Scan <
         num_scan_inputs: int = 1,

@@ -18,7 +18,6 @@ from fsnp_onnx.export import norms
 from fsnp_onnx.export.network import Branch, FullSubNetPlus, NetworkConfig, TcnModel
 from fsnp_onnx.export.tcn_block import (
     array,
-    padded,
     tcn_block,
     tcn_block_weights,
     tcn_blocks,
@@ -59,6 +58,7 @@ def tcn_glue(network: FullSubNetPlus) -> onnx.GraphProto:
       n_excess = Sub(n_padded, n_frames)
       to_whole_blocks = Concat<axis: int = 0>(zero, zero, zero, n_excess, zero, zero)
       input_shape = Concat<axis: int = 0>(rest, batch, n_freqs)
+      blocks_shape = Concat<axis: int = 0>(rest, block, batch, n_freqs)
       hidden_shape = Concat<axis: int = 0>(rest, batch, n_hidden)
       sum_shape = Concat<axis: int = 0>(batch, one)
       sums_shape = Concat<axis: int = 0>(batch, n_freqs)
@@ -91,12 +91,14 @@ def _constants(config: NetworkConfig) -> str:
 def _branch(suffix: Branch, model: TcnModel, config: NetworkConfig) -> str:
     """A Loop over the TCN blocks of one branch, then its linear layer."""
     branch = f"fb{suffix}"
-    frames = f"float[padded_frames,batch,{config.n_freqs}]"
+    carried = f"float[blocks,frames,batch,{config.n_freqs}]"
     weights = _lines(f"{{0}} = Gather({branch}_{{0}}, number)", _stacked(model))
     return f"""
       attended{suffix} = Pad(input{suffix}, to_whole_blocks)
-      {branch}_x = Loop(n_tcn_blocks, , attended{suffix}) <
-        body: graph = tcn_block (int64 number, bool go, {frames} x) => (bool go_on, {frames} next)
+      {branch}_first = Reshape(attended{suffix}, blocks_shape)
+      {branch}_last = Loop(n_tcn_blocks, , {branch}_first) <
+        body: graph = tcn_block (int64 number, bool go, {carried} carried)
+          => (bool go_on, {carried} next)
         {{
           go_on = Identity(go)
           {weights}
@@ -114,6 +116,7 @@ def _linear_layer(branch: str, config: NetworkConfig) -> str:
     after = "".join(f"{row_sum} new_{name}, " for name in sums)
     results = ", ".join(f"{branch}_{name}" for name in (*sums, "blocks"))
     return f"""
+      {branch}_x = Reshape({branch}_last, input_shape)
       {results} = Scan <
         num_scan_inputs: int = 2,
         body: graph = linear_layer ({before}int64[1] start, int64[1] stop)
@@ -126,7 +129,9 @@ def _linear_layer(branch: str, config: NetworkConfig) -> str:
           active = {_activation(config)}
           output = Reshape(active, input_shape)
           n_block_frames = Sub(stop, start)
-          {padded("output")}
+          n_missing = Sub(block, n_block_frames)
+          at_the_end = Concat<axis: int = 0>(zero, zero, zero, n_missing, zero, zero)
+          padded_output = Pad(output, at_the_end)
           of_sums = Cast<to: int = {_DOUBLE}>(output)
           of_squares = Mul(of_sums, of_sums)
           {_lines("block_{0} = ReduceSum<keepdims: int = 0>(of_{0}, time_axis)", sums)}

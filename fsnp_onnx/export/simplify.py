@@ -1,8 +1,9 @@
-"""Fold constants and drop dead nodes with onnxsim, and a copy that it leaves.
+"""Fold constants and drop dead nodes with onnxsim, and copies that it leaves.
 
 PyTorch's exporter transposes what an LSTM or GRU returns, [T, 1, rows, H], to [T, rows, 1, H]. As the
-one direction is an axis of length one, a Reshape does the same and copies nothing. That no number
-changed is proven later, on the bytes of the whole file.
+one direction is an axis of length one, a Reshape does the same and copies nothing. And it cuts the state of
+the one layer out of the states it is given, which is all of them. That no number changed is proven later,
+on the bytes of the whole file.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ def simplify(stage: onnx.ModelProto) -> onnx.ModelProto:
     model: onnx.ModelProto
     model, _ = onnxsim.simplify(stage)
     _reshape_recurrent_outputs(model.graph)
+    _drop_slices_of_all(model.graph)
     return model
 
 
@@ -39,3 +41,19 @@ def _reshape_recurrent_outputs(graph: onnx.GraphProto) -> None:
             name = f"{node.output[0]}_shape"
             graph.initializer.append(numpy_helper.from_array(shape, name))
             node.CopyFrom(helper.make_node("Reshape", [node.input[0], name], [node.output[0]]))
+
+
+def _drop_slices_of_all(graph: onnx.GraphProto) -> None:
+    """Drop every Slice that takes all of an input's first axis, in place."""
+    lengths = {port.name: port.type.tensor_type.shape.dim[0].dim_value for port in graph.input}
+    constants = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    whole = {}
+    for node in list(graph.node):
+        if node.op_type == "Slice" and node.input[0] in lengths:
+            cut = [constants[name].tolist() for name in node.input[1:] if name in constants]
+            if cut == [[0], [lengths[node.input[0]]], [0]]:  # start, end, axis
+                whole[node.output[0]] = node.input[0]
+                graph.node.remove(node)
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = whole.get(name, name)

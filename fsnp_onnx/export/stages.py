@@ -140,7 +140,9 @@ def with_float64_group_norms(module: nn.Module) -> nn.Module:
 class RecurrentStage(nn.Module):
     """One block of frames through the LSTM or GRU, state in and state out.
 
-    Shape: sources four [n, B, F], statistics [B, 1] or [n, B, F], states [layers, B F, H]
+    Every layer has states of its own, so that they need not be cut apart and joined again.
+
+    Shape: sources four [n, B, F], statistics [B, 1] or [n, B, F], states [1, B F, H]
     -> mask [B, 2, F, n], states.
     """
 
@@ -152,9 +154,7 @@ class RecurrentStage(nn.Module):
         self.register_buffer("index", neighbourhoods(network.config))
         assert isinstance(network.sb_model, RecurrentModel)
         trained = network.sb_model.sequence_model
-        sizes = (trained.input_size, trained.hidden_size, trained.num_layers)
-        self.recurrent = type(trained)(*sizes)  # frames first, as ONNX wants them
-        self.recurrent.load_state_dict(trained.state_dict())
+        self.layers = nn.ModuleList(_layer(trained, i) for i in range(trained.num_layers))
         self.fc_output_layer = network.sb_model.fc_output_layer
         self.activation = network.sb_model.activation
 
@@ -163,11 +163,27 @@ class RecurrentStage(nn.Module):
         sources, statistics, states = split_block(self.config.norm, block)
         features = neighbourhood_features(sources, statistics, self.index)
         n_frames, batch, n_freqs = features.shape[:3]
-        state = states[0] if len(states) == 1 else states
-        y, state = self.recurrent(features.flatten(1, 2), state)
+        y = features.flatten(1, 2)
+        new_states: list[Tensor] = []
+        n_states = len(states) // len(self.layers)
+        for layer, first in zip(self.layers, range(0, len(states), n_states), strict=True):
+            state = states[first : first + n_states]
+            y, new_state = layer(y, state if n_states > 1 else state[0])
+            new_states += new_state if n_states > 1 else [new_state]
         mask = self.activation(self.fc_output_layer(y)).reshape(n_frames, batch, n_freqs, 2)
-        new_states = (state,) if len(states) == 1 else state
         return (mask.permute(1, 3, 2, 0), *new_states)
+
+
+def _layer(trained: nn.LSTM | nn.GRU, index: int) -> nn.LSTM | nn.GRU:
+    """Return one layer of a recurrent model, frames first, as ONNX wants them."""
+    weights = {
+        name.removesuffix(f"_l{index}") + "_l0": values
+        for name, values in trained.state_dict().items()
+        if name.endswith(f"_l{index}")
+    }
+    layer = type(trained)(weights["weight_ih_l0"].shape[1], trained.hidden_size)
+    layer.load_state_dict(weights)
+    return layer
 
 
 class TcnStage(nn.Module):

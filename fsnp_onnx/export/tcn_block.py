@@ -25,29 +25,36 @@ _FLOAT, _DOUBLE = int(onnx.TensorProto.FLOAT), int(onnx.TensorProto.DOUBLE)
 
 
 def tcn_block(model: TcnModel) -> str:
-    """Return the nodes that compute ``next`` from ``x``, both [padded T, B, F].
+    """Return the nodes that compute ``next`` from ``carried``, both [blocks, frames, B, F].
 
     They read weights named as `tcn_block_weights` names them, and from the graph around them
     ``n_frames`` (T), ``block`` (frames per block), ``starts`` and ``stops`` (first frame and the one after
     the last, of every block), ``input_shape`` and ``hidden_shape`` (-1, B, F or C), ``input_rows`` and
     ``hidden_rows`` (-1, F or C), ``n_hidden_float``, ``n_entries`` (T C, float64), ``no_sum_yet`` (zeros,
-    float64 [B, 1]) and constants. They do not use what x holds after n_frames, and what next holds there
+    float64 [B, 1]) and constants. They do not use what comes after n_frames, and what next holds there
     means nothing.
     """
-    n_freqs = tcn_blocks(model)[0].conv1x1.in_channels
-    mixed = f", float[frames,batch,{n_freqs}] padded_mixed_frames"
+    frames = f"float[frames,batch,{tcn_blocks(model)[0].conv1x1.in_channels}]"
     return f"""
+          x = Reshape(carried, input_shape)
           total_1, energy_1 = {_sums_over_frames("hidden", _hidden(model, "start", "stop"))}
           {_statistics("1")}
           {_NORM_1}
           mixing = Mul(sconv_weight, norm2_weight)
-          total_2, energy_2, mixed_blocks = {_sums_over_frames("filtered", _mixed(model), mixed)}
+          total_2, energy_2, mixed_blocks = {
+        _sums_over_frames("filtered", _mixed(model), f", {frames} mixed")
+    }
           {_statistics("2")}
           {_NORM_2}
-          mixed_without_norm = Reshape(mixed_blocks, input_shape)
-          mixed_scaled = Mul(mixed_without_norm, scale_2)
-          mixed = Add(mixed_scaled, shift_2)
-          next = Add(mixed, x)"""
+          next = Scan <
+            num_scan_inputs: int = 2,
+            body: graph = output ({frames} input, {frames} mixed) => ({frames} output)
+            {{
+              mixed_scaled = Mul(mixed, scale_2)
+              mixed_normed = Add(mixed_scaled, shift_2)
+              output = Add(input, mixed_normed)
+            }}
+          > (carried, mixed_blocks)"""
 
 
 def tcn_block_weights(block: TcnBlock) -> dict[str, NDArray[Any]]:
@@ -89,14 +96,6 @@ def array(tensor: Tensor | None) -> NDArray[Any]:
     return values
 
 
-def padded(name: str) -> str:
-    """Fill a block of frames up with zeros: the blocks of a Scan are equally long."""
-    return f"""
-          n_missing = Sub(block, n_block_frames)
-          at_the_end = Concat<axis: int = 0>(zero, zero, zero, n_missing, zero, zero)
-          padded_{name} = Pad({name}, at_the_end)"""
-
-
 # norm1 as a scale and a shift per channel, [B, C]
 _NORM_1: Final = f"""
       weight_1 = Cast<to: int = {_DOUBLE}>(norm1_weight)
@@ -128,11 +127,11 @@ def _hidden(model: TcnModel, first: str, last: str) -> str:
 
 
 def _filtered(model: TcnModel) -> str:
-    """The same frames after norm1, depthwise_conv and prelu2: the convolution pads what norm1 gives."""
+    """A whole block after norm1, depthwise_conv and prelu2: the convolution pads what norm1 gives."""
     taps = range(tcn_blocks(model)[0].depthwise_conv.kernel_size[0])
     products = "\n".join(
         f"""from_{k} = Mul(dilation, tap_{k})
-          to_{k} = Add(from_{k}, n_block_frames)
+          to_{k} = Add(from_{k}, block)
           frames_{k} = Slice(normed, from_{k}, to_{k}, time_axis)
           product_{k} = Mul(frames_{k}, depthwise_{k})
           sum_{k} = Add({f"sum_{k - 1}" if k else "depthwise_bias"}, product_{k})"""
@@ -140,7 +139,8 @@ def _filtered(model: TcnModel) -> str:
     )
     return f"""
           wanted_first = Sub(start, reach)
-          wanted_last = Add(stop, reach)
+          end = Add(start, block)
+          wanted_last = Add(end, reach)
           first = Max(wanted_first, zero)
           last = Min(wanted_last, n_frames)
           {_hidden(model, "first", "last")}
@@ -150,19 +150,17 @@ def _filtered(model: TcnModel) -> str:
           after = Sub(wanted_last, last)
           around = Concat<axis: int = 0>(before, zero, zero, after, zero, zero)
           normed = Pad(hidden_normed, around)
-          n_block_frames = Sub(stop, start)
           {products}
           {_prelu(model, "prelu2", f"sum_{taps[-1]}", "filtered")}"""
 
 
 def _mixed(model: TcnModel) -> str:
-    """The same frames after sconv, without norm2, filled up to a whole block."""
+    """The same frames after sconv, without norm2."""
     return f"""
           {_filtered(model)}
           filtered_rows = Reshape(filtered, hidden_rows)
           mixed_rows = Gemm<transB: int = 1>(filtered_rows, mixing)
-          mixed_frames = Reshape(mixed_rows, input_shape)
-          {padded("mixed_frames")}"""
+          mixed = Reshape(mixed_rows, input_shape)"""
 
 
 def _prelu(model: TcnModel, prelu: str, x: str, y: str) -> str:
@@ -174,7 +172,7 @@ def _prelu(model: TcnModel, prelu: str, x: str, y: str) -> str:
 
 
 def _sums_over_frames(name: str, nodes: str, outputs: str = "") -> str:
-    """A Scan that sums all entries of [T, B, C] and their squares: two of float64 [B, 1].
+    """A Scan that sums all entries of T frames, [B, C] each, and their squares: two of float64 [B, 1].
 
     The squares of a frame are taken about its own mean, which loses no digits in float32.
 
@@ -190,10 +188,14 @@ def _sums_over_frames(name: str, nodes: str, outputs: str = "") -> str:
           => (double[batch,1] new_total, double[batch,1] new_energy{outputs})
         {{
           {nodes}
-          frame_sums_float = ReduceSum({name}, channel_axis)
-          frame_means_float = Div(frame_sums_float, n_hidden_float)
-          centred = Sub({name}, frame_means_float)
-          deviations_float = ReduceL2(centred, channel_axis)
+          all_sums = ReduceSum({name}, channel_axis)
+          all_means = Div(all_sums, n_hidden_float)
+          centred = Sub({name}, all_means)
+          all_deviations = ReduceL2(centred, channel_axis)
+          n_valid = Sub(stop, start)
+          frame_sums_float = Slice(all_sums, zero, n_valid, time_axis)
+          frame_means_float = Slice(all_means, zero, n_valid, time_axis)
+          deviations_float = Slice(all_deviations, zero, n_valid, time_axis)
           frame_sums = Cast<to: int = {_DOUBLE}>(frame_sums_float)
           frame_means = Cast<to: int = {_DOUBLE}>(frame_means_float)
           deviations = Cast<to: int = {_DOUBLE}>(deviations_float)

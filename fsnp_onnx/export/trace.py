@@ -28,7 +28,6 @@ from fsnp_onnx.export.stages import BranchInput, RecurrentStage, SubBandStatisti
 from fsnp_onnx.spec import INPUT_NAMES
 
 SOURCES = ("attended", "fb", "fb_real", "fb_imag")
-STATES = {"LSTM": ("h", "c"), "GRU": ("h",), "TCN": ()}
 _BATCH, TRACED_FRAMES = 3, 37  # the example's sizes; parity probes avoid them
 
 
@@ -43,6 +42,12 @@ class TensorPort:
 def statistics_names(norm: norms.Norm) -> tuple[str, ...]:
     """Names of the statistics that the full-band stage hands over."""
     return ("spread", "centre") if norms.has_centre(norm) else ("spread",)
+
+
+def state_names(config: NetworkConfig) -> tuple[str, ...]:
+    """Names of the recurrent states, layer by layer."""
+    states = {"LSTM": ("h", "c"), "GRU": ("h",), "TCN": ()}[config.sub_band_model]
+    return tuple(f"{state}_{layer}" for layer in range(config.sub_band_layers) for state in states)
 
 
 def trace_full_band(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
@@ -114,15 +119,11 @@ def trace_sub_band(network: FullSubNetPlus, block_frames: int, opset: int) -> on
         inputs[TensorPort("index", (0,))] = neighbourhoods(config)[:5]
         return _trace(TcnStage(network), inputs, [TensorPort("mask", (0, 2, 3))], opset)
     outputs = [TensorPort("mask", (0,))]
-    for name in STATES[config.sub_band_model]:
-        inputs[TensorPort(name, (1,))] = _zero_state(config)
+    zero_state = torch.zeros(1, _BATCH * config.n_freqs, config.sub_band_hidden_size)
+    for name in state_names(config):
+        inputs[TensorPort(name, (1,))] = zero_state
         outputs.append(TensorPort(f"{name}_out", (1,)))
     return _trace(RecurrentStage(network), inputs, outputs, opset)
-
-
-def _zero_state(config: NetworkConfig) -> Tensor:
-    sequences = _BATCH * config.n_freqs
-    return torch.zeros(config.sub_band_layers, sequences, config.sub_band_hidden_size)
 
 
 def _trace(

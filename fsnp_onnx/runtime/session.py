@@ -242,7 +242,6 @@ def session_options(ort: ModuleType, threads: int) -> Any:
     options.inter_op_num_threads = 1
     # An arena keeps holes that nothing fits in, up to half of what a long recording needs.
     options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False  # holds all that one Loop step ever needs at once; no faster
     if products_overflow(ort):  # asked for float32, too: a file says what it is once it is open
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options

@@ -60,7 +60,7 @@ def block(stage: onnx.ModelProto, level: float = 1.0) -> Stage:
     rng = np.random.default_rng(0)
     sources = {n: rng.exponential(level, (8, 1, 257)) for n in ("attended", "fb", "fb_real")}
     sources["fb_imag"] = rng.exponential(10 * level, (8, 1, 257))
-    state = {n: np.zeros((2, 257, 128)) for n in ("h", "c")}
+    state = {n: np.zeros((1, 257, 128)) for n in ("h_0", "c_0", "h_1", "c_1")}
     names = [port.name for port in stage.graph.input]
     values = sources | state | {"spread": np.ones((1, 1))}
     return {name: values[name].astype(np.float32) for name in names}

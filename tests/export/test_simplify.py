@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fsnp_onnx.export.network import FullSubNetPlus
 from fsnp_onnx.export.simplify import simplify
-from fsnp_onnx.export.trace import SOURCES, trace_sub_band
+from fsnp_onnx.export.trace import SOURCES, state_names, trace_sub_band
 from tests.export.small import CONFIG
 
 N_FRAMES, BATCH = 4, 2
@@ -29,18 +29,20 @@ def readers_of_recurrent_layers(stage: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in stage.graph.node if outputs & set(node.input)]
 
 
-@pytest.mark.parametrize(("name", "states"), [("LSTM", "hc"), ("GRU", "h")])
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_what_a_recurrent_layer_returns_is_not_copied_and_stays_the_same(
-    name: Literal["LSTM", "GRU"], states: str
+    name: Literal["LSTM", "GRU"],
 ) -> None:
-    traced = trace_sub_band(FullSubNetPlus(replace(CONFIG, sub_band_model=name)), N_FRAMES, 18)
+    config = replace(CONFIG, sub_band_model=name)
+    traced = trace_sub_band(FullSubNetPlus(config), N_FRAMES, 18)
     simplified = simplify(traced)
     assert readers_of_recurrent_layers(traced) == ["Transpose"] * 2
     assert readers_of_recurrent_layers(simplified) == ["Reshape"] * 2
+    assert "Slice" not in {node.op_type for node in simplified.graph.node}
     rng = np.random.default_rng(0)
     inputs = {n: rng.random((N_FRAMES, BATCH, CONFIG.n_freqs), np.float32) for n in SOURCES}
-    state_shape = (2, BATCH * CONFIG.n_freqs, CONFIG.sub_band_hidden_size)
-    inputs |= {state: rng.random(state_shape, np.float32) for state in states}
+    state_shape = (1, BATCH * CONFIG.n_freqs, CONFIG.sub_band_hidden_size)
+    inputs |= {state: rng.random(state_shape, np.float32) for state in state_names(config)}
     inputs["spread"] = np.ones((BATCH, 1), np.float32)
     for found, expected in zip(run(simplified, inputs), run(traced, inputs), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -59,3 +61,23 @@ def test_another_transpose_behind_a_recurrent_layer_stays() -> None:
     graph = helper.make_graph(nodes, "stage", [x], [y], weights)
     stage = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     assert readers_of_recurrent_layers(simplify(stage)) == ["Transpose"]
+
+
+@pytest.mark.parametrize(
+    ("end", "axis", "left"), [(2, 0, []), (1, 0, ["Slice"]), (2, 1, ["Slice"])]
+)
+def test_only_a_slice_of_all_there_is_goes(end: int, axis: int, left: list[str]) -> None:
+    cut = {"start": 0, "end": end, "axis": axis}
+    weights = [numpy_helper.from_array(np.array([v]), name) for name, v in cut.items()]
+    nodes = [
+        helper.make_node("Slice", ["x", *cut], ["cut"]),
+        helper.make_node("Abs", ["cut"], ["y"]),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, "rows"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["cut", "columns"])
+    graph = helper.make_graph(nodes, "stage", [x], [y], weights)
+    stage = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    simplified = simplify(stage)
+    assert [node.op_type for node in simplified.graph.node] == [*left, "Abs"]
+    inputs = {"x": -np.ones((2, 3), np.float32)}
+    np.testing.assert_array_equal(run(simplified, inputs)[0], run(stage, inputs)[0])
