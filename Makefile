@@ -42,7 +42,7 @@ evaluate: .venv/develop
 	$(PIP) --no-deps -r training/evaluation/peers.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m training.evaluation default=$(MODEL)
 
-# about two hours on two cores, most of it memory; each name is a command of its own
+# about an hour on two cores, most of it memory and scaling; each name is a command of its own
 bench: .venv/develop
 	$(PIP) --no-deps -r training/evaluation/peers.txt
 	for name in speed memory cold-start profile gemm scaling peers; do \

@@ -72,7 +72,12 @@ def export(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     block_frames: Annotated[
-        int, typer.Option(min=1, max=1024, help="Frames per step of the sub-band model.")
+        int,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Frames per step of the sub-band model; int8 rounds their input on one scale.",
+        ),
     ] = 8,
     opset: Annotated[int, typer.Option(min=18, max=21, help="ONNX operator set.")] = 18,
     precision: Annotated[

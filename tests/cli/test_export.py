@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
+from fsnp_onnx.cli.export import export as command
+from fsnp_onnx.export.pipeline import Options
 from tests.export.small import save, state_dict
 
 COMMAND = [sys.executable, "-c", "from fsnp_onnx.cli.export import main; main()"]
@@ -23,6 +26,19 @@ def fsnp_export(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("export") / "net.tar", {"model": state_dict(), "epoch": 4})
+
+
+def test_the_command_builds_by_default_what_the_package_builds() -> None:
+    defaults = {name: p.default for name, p in signature(command).parameters.items()}
+    assert (
+        Options(
+            defaults["block_frames"],
+            defaults["opset"],
+            simplify=not defaults["no_simplify"],
+            precision=defaults["precision"],
+        )
+        == Options()
+    )
 
 
 def test_an_export_says_what_it_inferred_and_proved(checkpoint: Path, tmp_path: Path) -> None:
