@@ -14,15 +14,17 @@ from fsnp_onnx.errors import OutputError
 if sys.platform != "win32":
     import fcntl
 
+_TRIES = 10
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Keep other runs from a file while the block runs.
 
     The lock is on the file itself, so any name of it will do, and it ends with this process,
-    however that ends: processes that are spawned do not get it. A file that was not there is made,
-    and removed if nothing has been written to it. Windows and file systems that refuse locks go
-    without.
+    however that ends: processes that are spawned do not get it. A file that was not there is made
+    (with its folder), and removed if nothing has been written to it. Windows and file systems that
+    refuse locks or give a file no lasting identity go without.
 
     Args:
         path: The file. What it holds stays as it is.
@@ -53,16 +55,18 @@ def locked(path: Path) -> Iterator[None]:
 
 def _open_locked(path: Path) -> BinaryIO:
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
+    for _ in range(_TRIES):
         file = path.open("ab")
         try:
             _lock(file)
-            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
         except BaseException:
             file.close()
             raise
         file.close()  # a run that ended just now has removed it: lock what is there by now
+    return path.open("ab")
 
 
 def _lock(file: BinaryIO) -> None:

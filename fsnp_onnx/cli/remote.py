@@ -92,8 +92,8 @@ def fetched(name: str) -> Iterator[Path]:
 def stored(name: str, token: str) -> Iterator[Path]:
     """Yield a path whose content is a file's when the block has succeeded.
 
-    An object store shows an object when all of it has arrived; where there are files, it is sent to
-    a temporary one, which then takes its place.
+    An object store shows an object when all of it has arrived. Behind file, sftp and smb it is sent
+    to a temporary file, which then takes its place. Elsewhere it is as the store does it.
 
     Args:
         name: Path or URL of the file.
@@ -132,13 +132,22 @@ def _put(fs: Any, copy: str, path: str, token: str) -> None:
         fs.put_file(copy, partial)
         try:
             fs.mv(partial, path)
-        except Exception:  # noqa: BLE001 - of a server that does not move, or not over a file
-            fs.put_file(copy, path)
-            fs.rm_file(partial)
+        except Exception:  # noqa: BLE001 - of a server that does not move over a file
+            _replace(fs, partial, path, copy)
     except BaseException:
         with suppress(Exception):
             fs.rm_file(partial)
         raise
+
+
+def _replace(fs: Any, partial: str, path: str, copy: str) -> None:
+    try:
+        fs.rm_file(path)
+        fs.mv(partial, path)
+    except Exception:  # noqa: BLE001 - of a server that does not move at all, or has done so
+        fs.put_file(copy, path)
+        with suppress(Exception):
+            fs.rm_file(partial)
 
 
 def _moves_files(fs: Any) -> bool:

@@ -91,7 +91,7 @@ def _constants(config: NetworkConfig) -> str:
 def _branch(suffix: Branch, model: TcnModel, config: NetworkConfig) -> str:
     """A Loop over the TCN blocks of one branch, then its linear layer."""
     branch = f"fb{suffix}"
-    carried = f"float[blocks,frames,batch,{config.n_freqs}]"
+    carried = f"float[blocks,block_frames,batch,{config.n_freqs}]"
     weights = _lines(f"{{0}} = Gather({branch}_{{0}}, number)", _stacked(model))
     return f"""
       attended{suffix} = Pad(input{suffix}, to_whole_blocks)
@@ -114,13 +114,17 @@ def _linear_layer(branch: str, config: NetworkConfig) -> str:
     row_sum = f"double[batch,{config.n_freqs}]"
     before = "".join(f"{row_sum} {name}, " for name in sums)
     after = "".join(f"{row_sum} new_{name}, " for name in sums)
+    terms = {
+        "sums": f"of_sums = Cast<to: int = {_DOUBLE}>(output)",
+        "squares": "of_squares = Mul(of_sums, of_sums)",
+    }
     results = ", ".join(f"{branch}_{name}" for name in (*sums, "blocks"))
     return f"""
       {branch}_x = Reshape({branch}_last, input_shape)
       {results} = Scan <
         num_scan_inputs: int = 2,
         body: graph = linear_layer ({before}int64[1] start, int64[1] stop)
-          => ({after}float[frames,batch,{config.n_freqs}] padded_output)
+          => ({after}float[block_frames,batch,{config.n_freqs}] padded_output)
         {{
           frames = Slice({branch}_x, start, stop, time_axis)
           rectified = Relu(frames)
@@ -132,8 +136,7 @@ def _linear_layer(branch: str, config: NetworkConfig) -> str:
           n_missing = Sub(block, n_block_frames)
           at_the_end = Concat<axis: int = 0>(zero, zero, zero, n_missing, zero, zero)
           padded_output = Pad(output, at_the_end)
-          of_sums = Cast<to: int = {_DOUBLE}>(output)
-          of_squares = Mul(of_sums, of_sums)
+          {_lines("{0}", [terms[name] for name in sums])}
           {_lines("block_{0} = ReduceSum<keepdims: int = 0>(of_{0}, time_axis)", sums)}
           {_lines("new_{0} = Add({0}, block_{0})", sums)}
         }}

@@ -45,11 +45,13 @@ def _reshape_recurrent_outputs(graph: onnx.GraphProto) -> None:
 
 def _drop_slices_of_all(graph: onnx.GraphProto) -> None:
     """Drop every Slice that takes all of an input's first axis, in place."""
-    lengths = {port.name: port.type.tensor_type.shape.dim[0].dim_value for port in graph.input}
+    first_axes = {port.name: port.type.tensor_type.shape.dim[0] for port in graph.input}
+    lengths = {name: d.dim_value for name, d in first_axes.items() if d.HasField("dim_value")}
     constants = {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+    outputs = {port.name for port in graph.output}
     whole = {}
     for node in list(graph.node):
-        if node.op_type == "Slice" and node.input[0] in lengths:
+        if node.op_type == "Slice" and node.input[0] in lengths and node.output[0] not in outputs:
             cut = [constants[name].tolist() for name in node.input[1:] if name in constants]
             if cut == [[0], [lengths[node.input[0]]], [0]]:  # start, end, axis
                 whole[node.output[0]] = node.input[0]

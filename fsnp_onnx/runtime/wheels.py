@@ -45,7 +45,7 @@ def load_onnxruntime() -> ModuleType:
         import onnxruntime  # noqa: PLC0415 - fsnp_onnx can be imported without it
     except ImportError as error:
         raise InstallError(
-            f"ONNX Runtime cannot be imported ({error.msg}); "
+            f"ONNX Runtime cannot be imported ({str(error).partition(chr(10))[0]}); "
             f"run pip install --force-reinstall {next(iter(wheels))}"
         ) from error
     module: ModuleType = onnxruntime

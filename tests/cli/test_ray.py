@@ -266,6 +266,25 @@ def test_an_output_is_written_in_place_where_it_cannot_be_moved(
     assert contents(tmp_path) == {"x.wav": b"whole"}
 
 
+@pytest.mark.parametrize("has_moved", [False, True])
+def test_a_server_that_moves_over_no_file_or_says_nothing_about_it_replaces_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_moved: bool
+) -> None:
+    from fsspec.implementations.local import LocalFileSystem
+
+    def move(_: object, source: str, target: str) -> None:
+        if has_moved or not Path(target).exists():
+            Path(source).replace(target)
+        if has_moved or Path(source).exists():
+            raise OSError("no answer" if has_moved else "File exists")
+
+    monkeypatch.setattr(LocalFileSystem, "mv", move)
+    (tmp_path / "x.wav").write_bytes(b"old")
+    with remote.stored(f"local://{tmp_path}/x.wav", "token") as path:
+        path.write_bytes(b"whole")
+    assert contents(tmp_path) == {"x.wav": b"whole"}
+
+
 def test_a_folder_behind_a_url_takes_no_output_into_it(tmp_path: Path) -> None:
     (tmp_path / "x.wav").mkdir()
     with (

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper
 
 from fsnp_onnx.export import full_band
 from fsnp_onnx.export.assemble import assemble
@@ -45,3 +48,35 @@ def test_blocks_shorter_than_the_reach_of_a_convolution_give_the_network(
         exact = with_mulca(network, None).double()(real.double(), imag.double())
         allowed = max(2e-5, 8 * (network(real, imag) - exact).abs().max().item())
         assert np.abs(run(session, *parts) - exact.numpy()).max() <= allowed
+
+
+@pytest.mark.parametrize("n_hidden", [96, 128])  # division by 96 rounds
+@pytest.mark.parametrize("convolution", ["conv1x1", "depthwise_conv"])
+@pytest.mark.parametrize("offset", [0, 1000])
+@torch.no_grad()
+def test_hidden_frames_far_from_zero_lose_no_more_digits_than_in_torch(
+    n_hidden: int, convolution: str, offset: float
+) -> None:
+    torch.manual_seed(0)
+    network = FullSubNetPlus(replace(SMALL, tcn_hidden_size=n_hidden, fb_activation=None)).eval()
+    for block in network.fb_model.modules():
+        if isinstance(block, TcnBlock):
+            getattr(block, convolution).bias += offset
+    graph = full_band.tcn_glue(network)
+    x = torch.randn(300, 2, SMALL.n_freqs)
+    for branch in full_band.BRANCHES:
+        shape: list[str | int] = ["frames", "batch", SMALL.n_freqs]
+        graph.input.append(
+            helper.make_tensor_value_info(f"input{branch}", TensorProto.FLOAT, shape)
+        )
+    graph.output.append(helper.make_tensor_value_info("fb", TensorProto.FLOAT, None))
+    opset = helper.make_opsetid("", 18)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(["fb"], {port.name: x.numpy() for port in graph.input})
+    by_channel = x.permute(1, 2, 0)
+    exact = copy.deepcopy(network.fb_model).double()(by_channel.double()).permute(2, 0, 1)
+    torch_error = (network.fb_model(by_channel).permute(2, 0, 1) - exact).abs().max().item()
+    assert np.abs(found[:300] - exact.numpy()).max() <= 3 * torch_error

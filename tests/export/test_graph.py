@@ -64,6 +64,7 @@ def test_the_file_says_what_it_is_and_nothing_of_the_machine(
         onnx.checker.check_model(model, full_check=True)
         assert [entry.key for entry in model.metadata_props] == [METADATA_KEY]
         assert ModelSpec.from_metadata(model.metadata_props[0].value) == file.spec
+        assert _shadowed(model.graph, set()) == set()
         assert str(Path.home()).encode() not in file.path.read_bytes()
         assert b"site-packages" not in file.path.read_bytes()
         assert [_dims(value) for value in model.graph.input] == [
@@ -168,4 +169,16 @@ def _operators(graph: onnx.GraphProto) -> set[str]:
     for node in graph.node:
         for attribute in node.attribute:
             found |= _operators(attribute.g)
+    return found
+
+
+def _shadowed(graph: onnx.GraphProto, outer: set[str]) -> set[str]:
+    """Return names that a subgraph gives again, which ONNX forbids and no checker finds."""
+    own = {value.name for value in (*graph.input, *graph.initializer)}
+    own |= {name for node in graph.node for name in node.output}
+    found = own & outer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                found |= _shadowed(attribute.g, outer | own)
     return found
