@@ -53,7 +53,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
             "--output",
             metavar="PATH",
             help="File to write; with several forms PATH becomes PATH.FORM.onnx. "
-            "Default: NAME.FORM.onnx beside the checkpoint.",
+            "Default: NAME.FORM.onnx beside the checkpoint, NAME.FORM.int8.onnx for int8.",
         ),
     ] = None,
     config: Annotated[
