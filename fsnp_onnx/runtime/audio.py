@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -27,6 +28,14 @@ AUDIO_EXTENSIONS = frozenset(f".{extension}" for extension in _CONTAINER_OF)
 _FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
 _BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
+# what libsndfile notes of a file that is shorter than its header says, before it goes on as if whole
+_CUT_OFF = (
+    re.compile(r"(?:data|SSND|Data Size|riff)\s*: (?P<announced>\d+) \(should be (?P<there>\d+)\)"),
+    re.compile(r"count (?P<there>\d+) does not match value from 'ds64' chunk of (?P<announced>\d+)"),
+)
+_CUT_OFF_OGG = ("junk after the last page", "end-of-stream")  # which no page says it is
+_UNKNOWN_LENGTH = 0x7FFF0000  # and more is announced by what writes into a pipe
+_HEADER_BYTES = 100  # are counted in by some writers
 _BLOCK_FRAMES = 1 << 16  # the Vorbis encoder overflows its stack on a few million frames at once
 
 
@@ -71,7 +80,7 @@ def read(path: Path, name: str | None = None) -> tuple[NDArray[np.float32], Audi
 
     Raises:
         MissingFileError: The file does not exist or cannot be read.
-        AudioError: It is no audio, is corrupt or empty, or holds NaN or infinite samples.
+        AudioError: It is no audio, is corrupt, cut off or empty, or holds NaN or infinite samples.
     """
     name = name or str(path)
     try:
@@ -82,7 +91,7 @@ def read(path: Path, name: str | None = None) -> tuple[NDArray[np.float32], Audi
     except (sf.LibsndfileError, TypeError, ValueError) as error:
         raise AudioError(
             f"{name} cannot be decoded ({_reason(error)}); "
-            "give a sound file such as WAV, FLAC, OGG or MP3"
+            "give a whole sound file such as WAV, FLAC, OGG or MP3"
         ) from error
     if samples.size == 0:
         raise AudioError(f"{name} holds no samples; give a recording of one sample or more")
@@ -162,10 +171,24 @@ def _read_blocks(path: Path) -> tuple[NDArray[np.float32], AudioFormat]:
         # some codecs cannot seek, and soundfile reads those in given steps only
         while len(block := file.read(_BLOCK_FRAMES, "float32", always_2d=True)):
             blocks.append(block)
+        _require_whole(file.extra_info)  # only now complete
         n_missing = file.frames - sum(map(len, blocks)) if file.seekable() else 0
     if n_missing:
         raise ValueError(f"its header announces {n_missing} more samples than can be decoded")
     return np.concatenate(blocks), audio_format
+
+
+def _require_whole(notes: str) -> None:
+    """Refuse a file that was cut off, from what libsndfile notes of its header."""
+    for found in filter(None, (pattern.search(notes) for pattern in _CUT_OFF)):
+        announced, there = int(found["announced"]), int(found["there"])
+        if there + _HEADER_BYTES < announced < _UNKNOWN_LENGTH:
+            raise ValueError(
+                f"it ends after {there / announced:.0%} of what its header announces: copy it again, "
+                "or save what is there with a sound editor"
+            )
+    if all(note in notes.lower() for note in _CUT_OFF_OGG):
+        raise ValueError("it ends within a page of Ogg: copy it again")
 
 
 def _write_blocks(

@@ -107,6 +107,31 @@ def test_codecs_of_whole_blocks_keep_the_length_that_was_read(
     assert np.corrcoef(samples[:, 0], again[:, 0])[0, 1] > 0.99
 
 
+CUT = [*EXACT, *LOSSY, ("WAV", "IMA_ADPCM"), ("WAV", "MS_ADPCM"), ("WAV", "GSM610")]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("container", "subtype"), CUT)
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_a_file_that_was_cut_off_is_refused_not_enhanced_as_if_whole(
+    tmp_path: Path, container: str, subtype: str, share: float
+) -> None:
+    path = make_file(tmp_path / "cut", container, subtype, noise(48000, 1))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(AudioError, match=r"cannot be decoded|holds no samples"):
+        audio.read(path)
+
+
+@pytest.mark.parametrize("announced", [0xFFFFFFFF, 0x7FFFF000, 0x80000000, 96044])
+def test_a_length_that_a_writer_did_not_know_is_no_cut(tmp_path: Path, announced: int) -> None:
+    path = make_file(tmp_path / "pipe.wav", "WAV", "PCM_16", noise(48000, 1))
+    content = path.read_bytes()
+    assert content[36:40] == b"data"
+    path.write_bytes(content[:40] + announced.to_bytes(4, "little") + content[44:])
+    assert audio.read(path)[0].shape == (48000, 1)
+
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"])
 def test_integers_clip_instead_of_wrapping_and_are_counted(tmp_path: Path, subtype: str) -> None:
     samples = np.array([[0.5], [1.5], [-0.5], [-7.0], [1e30], [-0.99]], np.float32)
