@@ -1,7 +1,8 @@
 """Speed and memory as anyone can measure them: one command each, one page of results.
 
 `python -m benchmarks NAME` measures one thing, stores the raw numbers as results/NAME.json and
-renders RESULTS.md again from all JSON there is::
+renders RESULTS.md again from all JSON there is (with `--results benchmarks/results-NAME`, for another
+machine, RESULTS-NAME.md)::
 
     __main__.py   the commands
     speed.py      float32 and int8 against the torch network, alternating, with their differences

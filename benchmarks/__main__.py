@@ -1,7 +1,9 @@
 """`python -m benchmarks NAME`: measure one thing, store it, render the page."""
 
 import json
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,7 +35,7 @@ def main(
     context: typer.Context,
     results: Annotated[Path, typer.Option(help="folder of the raw numbers")] = RESULTS,
 ) -> None:
-    """Measure speed and memory. The page, RESULTS.md, is written beside the folder of results."""
+    """Measure speed and memory. The page is written beside the folder of results and named after it."""
     results.mkdir(parents=True, exist_ok=True)
     context.obj = results
 
@@ -178,17 +180,29 @@ def _record(
     """Measure, store what came out with what it ran on, and render the page."""
     name = context.info_name
     environment = machine.describe()
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     try:
         results = measure()
     except (FsnpError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         typer.echo(f"error: {name} was not measured: {error}", err=True)
         raise typer.Exit(1) from error
     environment["load_after"] = machine.load()
-    document = {"environment": environment, "settings": settings, "results": results}
+    document = {
+        "environment": environment,
+        "command": command,
+        "settings": settings,
+        "results": results,
+    }
     text = json.dumps(document, indent=1, allow_nan=False)
     (context.obj / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     typer.echo(f"wrote {write_report(context.obj)}")
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        sys.exit(
+            f"error: benchmarks need {error.name}, which is not installed; run make .venv/develop, or "
+            "pip install -c constraints-dev.txt -e '.[cpu,export,plot,training,bench]'"
+        )

@@ -93,19 +93,27 @@ exports are of the original form. MB are 10^6 bytes.
 
 
 def write_report(folder: Path) -> Path:
-    """Write RESULTS.md beside a folder of results, and its pictures into the folder.
+    """Write RESULTS.md beside a folder results, likewise named beside another, and its pictures into it.
 
     Returns:
         Path of the page.
     """
     documents = read_results(folder)
     parts = [_INTRODUCTION.format(folder=folder.name)]
+    page = folder.with_name(f"{folder.name.upper()}.md")
+    parts += _other_pages(page)
     parts += ["## Goals\n", table(["what", "goal", "measured", ""], goals(documents))]
     parts += ["## Measured on\n", *_measured_on(documents)]
     parts += [_section(name, documents.get(name), folder) for name in SECTIONS]
-    page = folder.parent / "RESULTS.md"
     page.write_text("\n".join(parts), encoding="utf-8")
     return page
+
+
+def _other_pages(page: Path) -> list[str]:
+    """Links to pages of other machines, which lie beside this one."""
+    others = sorted(other.name for other in page.parent.glob("RESULTS*.md") if other != page)
+    links = ", ".join(f"[{name}]({name})" for name in others)
+    return [f"Measured on other machines: {links}.\n"] if links else []
 
 
 def read_results(folder: Path) -> dict[str, Document]:
@@ -120,11 +128,13 @@ def read_results(folder: Path) -> dict[str, Document]:
 
 def _section(name: str, document: Document | None, folder: Path) -> str:
     title, text, render = SECTIONS[name]
-    text = f"## {title}\n\n{fill(text, WIDTH)}\n\n`python -m benchmarks {name}`"
+    text = f"## {title}\n\n{fill(text, WIDTH)}\n\n"
+    command = f"python -m benchmarks {name}"
     if document is None:
-        return f"{text}: not measured.\n"
+        return f"{text}`{command}`: not measured.\n"
     given = ", ".join(f"{key} {value}" for key, value in document["settings"].items())
-    text = f"{text}, {given}.\n\n{render(document)}"
+    command = document.get("command", command)  # with its options, where they were noted
+    text += f"`{command}`, {given}.\n\n{render(document)}"
     if name in FIGURES:
         picture = folder / f"{name}.png"
         FIGURES[name](document, picture)

@@ -8,35 +8,43 @@ The package in the order things flow::
     cli/       fsnp-export, fsnp-enhance, fsnp-doctor
     errors.py  FsnpError and its family
 
-`Enhancer` and `ModelSpec` need numpy alone to be imported; `export_checkpoint` is loaded at its
-first use, as it brings torch.
+Each name is loaded at its first use: `Enhancer` brings numpy, `export_checkpoint` torch.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from fsnp_onnx.errors import FsnpError, InstallError
-from fsnp_onnx.runtime.enhancer import Enhancer
-from fsnp_onnx.spec import ModelSpec
 
 if TYPE_CHECKING:
     from fsnp_onnx.export.pipeline import export_checkpoint
+    from fsnp_onnx.runtime.enhancer import Enhancer
+    from fsnp_onnx.spec import ModelSpec
 
 __all__ = ["Enhancer", "FsnpError", "ModelSpec", "export_checkpoint"]
+
+_HOMES: Final = {
+    "Enhancer": "fsnp_onnx.runtime.enhancer",
+    "ModelSpec": "fsnp_onnx.spec",
+    "export_checkpoint": "fsnp_onnx.export.pipeline",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - slow, and seldom asked for
+
         return version("fsnp-onnx")
-    if name != "export_checkpoint":
+    if name not in _HOMES:
         raise AttributeError(f"module 'fsnp_onnx' has no attribute {name!r}")
     try:
-        from fsnp_onnx.export.pipeline import export_checkpoint  # noqa: PLC0415
+        return getattr(import_module(_HOMES[name]), name)
     except ImportError as error:
+        if name != "export_checkpoint":
+            raise
         raise InstallError(
             f"exporting needs {error.name}, which is not installed; "
             "run pip install 'fsnp-onnx[export]'"
         ) from error
-    return export_checkpoint

@@ -1,5 +1,5 @@
 """``python -m fsnp_onnx`` is fsnp-enhance."""
 
-from fsnp_onnx.cli.enhance import main
+from fsnp_onnx.cli.start import enhance
 
-main()
+enhance()

@@ -6,5 +6,6 @@ recordings of a run), run.py (a run), pool.py and ray_engine.py (its processes a
 recording.py (one recording), plot.py (its picture), results.py, lock.py and reporter.py (what is
 noted, by one run at a time, and told).
 
-export.py makes fsnp-export and doctor.py fsnp-doctor. console.py is how all of them meet a shell.
+export.py makes fsnp-export and doctor.py fsnp-doctor. start.py is where all of them begin, and
+console.py how they meet a shell.
 """

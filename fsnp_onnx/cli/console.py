@@ -21,7 +21,7 @@ from fsnp_onnx.errors import FsnpError
 
 T = TypeVar("T")
 
-_INTERRUPTED, _TERMINATED = 130, 143  # 128 + the signal's number
+_ENDED = (129, 130, 143)  # 128 + the numbers of SIGHUP, SIGINT and SIGTERM
 
 
 def new_app() -> typer.Typer:
@@ -72,10 +72,10 @@ VersionOption = Annotated[
 def run(app: typer.Typer) -> NoReturn:
     """Run a command and leave the process with its exit code.
 
-    0 is success, 1 an error that the user can mend, 2 wrong usage, 130 an interrupt.
+    0 is success, 1 an error that the user can mend, 2 wrong usage, 128 + N the end by signal N.
     """
     warnings.showwarning = _show_warning
-    signal.signal(signal.SIGTERM, _terminate)  # an exception, so that partial files are removed
+    _end_in_order()
     code: int | str | None
     try:
         app()
@@ -85,7 +85,7 @@ def run(app: typer.Typer) -> NoReturn:
     except (FsnpError, OSError, MemoryError) as error:
         say_error(one_line(error))
         code = 1
-    if code in (_INTERRUPTED, _TERMINATED):
+    if code in _ENDED:
         say("interrupted")
         os._exit(int(code))  # a run of the model may still be on its way and cannot be joined
     sys.exit(code)
@@ -113,5 +113,13 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     say(f"warning: {' '.join(str(message).split())}")
 
 
-def _terminate(*_: object) -> NoReturn:
-    sys.exit(_TERMINATED)
+def _end_in_order() -> None:
+    """Let signals that end the process be exceptions, so that partial files are removed."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # which nohup sets
+            signal.signal(number, _end)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)

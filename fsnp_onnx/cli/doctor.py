@@ -15,8 +15,9 @@ from fsnp_onnx.cli.console import new_app, run
 from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
+from fsnp_onnx.runtime.overflow import SLOW_INT8, products_overflow
 from fsnp_onnx.runtime.session import MaskModel
-from fsnp_onnx.runtime.wheels import installed_wheels
+from fsnp_onnx.runtime.wheels import installed_wheels, load_onnxruntime
 
 app = new_app()
 
@@ -53,6 +54,7 @@ def examine(model: Path) -> dict[str, Any]:
         "versions": _versions(),
         "onnxruntime": installed_wheels(),
         "threads": {"default": cpus, "limited_by": reason},
+        "int8": _try_int8(),
         "providers": {"cpu": _try_provider("cpu"), "cuda": _try_provider("cuda")},
         "model": {"path": str(model)},
         "errors": [],
@@ -72,6 +74,15 @@ def _try_provider(provider: Literal["cpu", "cuda"]) -> str:
     except FsnpError as error:
         return str(error)
     return "starts"
+
+
+def _try_int8() -> str:
+    """Tell what an int8 file brings on this CPU."""
+    try:
+        overflow = products_overflow(load_onnxruntime())
+    except FsnpError as error:
+        return str(error)
+    return SLOW_INT8 if overflow else "8-bit products are exact and fast here"
 
 
 def _versions() -> dict[str, str]:
@@ -95,6 +106,7 @@ def _lines(findings: dict[str, Any]) -> list[str]:
     wheels = findings["onnxruntime"] or {"onnxruntime": "not installed"}
     rows = [*findings["versions"].items(), *wheels.items()]
     rows.append(("threads", f"{threads['default']} ({threads['limited_by']})"))
+    rows.append(("int8", findings["int8"]))
     rows += [(f"provider {name}", state) for name, state in findings["providers"].items()]
     model = findings["model"]
     rows.append(("model", model["path"]))

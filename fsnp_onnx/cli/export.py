@@ -13,6 +13,7 @@ import typer
 
 from fsnp_onnx.cli.console import VersionOption, new_app, run, say
 from fsnp_onnx.errors import InstallError
+from fsnp_onnx.runtime.overflow import SLOW_INT8, products_overflow
 from fsnp_onnx.runtime.wheels import load_onnxruntime
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
     min_snr_db: Annotated[
         float | None,
         typer.Option(
+            min=0,
             metavar="DB",
             help="How close int8 must come to float32 on speech; an export that does not is no "
             "file. Default: 30.",
@@ -160,6 +162,10 @@ def _lines(report: Report) -> list[str]:
                 f"{file.path.name}: the float32 graph was proven; int8 is {least.snr_db:.1f} dB SNR "
                 f"from it on {least.recording} (the least; {least.required_db:g} dB required)"
             )
+    if any(file.spec.quantization for file in report.exported) and products_overflow(
+        load_onnxruntime()
+    ):
+        lines.append(f"note: {SLOW_INT8}; a CPU with VNNI gains more")
     loosest = max(p.allowed for file in report.exported for p in file.spec.parity)
     if loosest > 0.1:  # a hundredth of what the clamped mask spans
         lines.append(

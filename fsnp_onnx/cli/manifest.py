@@ -7,18 +7,22 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from fsnp_onnx.errors import ManifestError, MissingFileError
+
+T = TypeVar("T")
 
 SUFFIXES = (".csv", ".jsonl")
 
 
-def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def read_rows(path: Path, columns: tuple[str, ...], remedy: str = "") -> Iterator[dict[str, str]]:
     """Yield the rows of a table, one after the other.
 
     Args:
         path: A file that ends in .csv or .jsonl.
         columns: What no row may leave empty; there may be more. What is null is "".
+        remedy: What to do about a malformed row, default to give a table with the columns.
 
     Raises:
         MissingFileError: The file cannot be read.
@@ -30,6 +34,8 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
         nonlocal n_lines
         for line in file:
             n_lines += 1
+            if n_lines == 1 and "\0" in line:
+                raise ValueError("zero bytes, as in UTF-16; save it as UTF-8")
             yield line
 
     parse = _csv_rows if path.suffix == ".csv" else _json_rows
@@ -40,9 +46,8 @@ def read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     except OSError as error:
         raise MissingFileError(f"cannot read {path} ({error.strerror})") from error
     except (ValueError, csv.Error) as error:
-        raise ManifestError(
-            f"{path}, line {max(1, n_lines)}: {error}; give a table with {' and '.join(columns)}"
-        ) from error
+        remedy = remedy or f"give a table with {' and '.join(columns)}"
+        raise ManifestError(f"{path}, line {max(1, n_lines)}: {error}; {remedy}") from error
 
 
 def row_writer(path: Path, columns: tuple[str, ...]) -> Callable[[dict[str, object]], str]:
@@ -66,11 +71,13 @@ def _csv_line(values: Iterable[object]) -> str:
 def _csv_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     table = csv.reader(lines, strict=True)
     names = next(table, [])
+    if names and (missing := [column for column in columns if column not in names]):
+        raise ValueError(f"a header of {names} without {' and '.join(missing)}")
     for values in table:
         if len(values) != len(names) and values:
             raise ValueError(f"{len(values)} values below a header of {len(names)}")
         if values:
-            yield _whole(dict(zip(names, values, strict=True)), columns)
+            yield _whole(_once(zip(names, values, strict=True)), columns)
 
 
 def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
@@ -78,17 +85,29 @@ def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[
         if not line.strip():
             continue
         try:
-            values = _json_values(line)
+            values = _json_values(line, columns)
         except RecursionError:  # json nests as deep as Python's stack
             raise ValueError("values nested too deep to be read") from None
         yield _whole(values, columns)
 
 
-def _json_values(line: str) -> dict[str, str]:
-    row = json.loads(line)
+def _json_values(line: str, columns: tuple[str, ...]) -> dict[str, str]:
+    row = json.loads(line, object_pairs_hook=_once)
     if not isinstance(row, dict):
         raise ValueError("no JSON object")  # noqa: TRY004 - of the file, not of an argument
+    for column in columns:
+        if not isinstance(row.get(column), str | None):
+            raise ValueError(f"{column} is {row[column]!r}, not text")  # noqa: TRY004 - likewise
     return {name: "" if value is None else str(value) for name, value in row.items()}
+
+
+def _once(pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
+    row: dict[str, T] = {}
+    for name, value in pairs:
+        if name in row:
+            raise ValueError(f"{name!r} is there twice")
+        row[name] = value
+    return row
 
 
 def _whole(row: dict[str, str], columns: tuple[str, ...]) -> dict[str, str]:

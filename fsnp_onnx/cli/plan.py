@@ -80,8 +80,9 @@ class Plan:
         """Add a recording of ``size`` bytes.
 
         Raises:
-            OutputError: Another one would be written to the same output.
+            OutputError: Another one would be written to the same output, or none would last there.
         """
+        remote.require_lasting(target or STREAM)
         entry = _entry(target)
         row = (source, target, _content(source), entry)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -71,6 +73,16 @@ def sound_files(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
             if is_sound(name):
                 relative = f"{below}/{name}".lstrip("/")
                 yield Found(f"{base}/{relative}", relative, int(info.get("size") or 0))
+
+
+def require_lasting(url: str) -> None:
+    """Refuse an output in the memory of this process.
+
+    Raises:
+        OutputError: It is there.
+    """
+    if url.startswith("memory://"):
+        raise OutputError(f"{url} would end with this process; give a path or another URL")
 
 
 @contextmanager
@@ -171,6 +183,8 @@ def _asked(url: str, ask: Callable[[Any, str], T]) -> T:
         return ask(fs, path)
     except Exception as error:  # each store has exceptions of its own
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, FileNotFoundError):  # of which stores tell the place, or nothing
+            reason = os.strerror(errno.ENOENT)
         raise MissingFileError(f"cannot read {url} ({reason})") from error
 
 
@@ -180,9 +194,12 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
         fs, path = url_to_fs(url)
     except ImportError as error:
+        if error.name and error.name.startswith("fsspec"):
+            remedy = "run pip install 'fsnp-onnx[ray]'"
+        else:
+            remedy = "install it beside fsnp-onnx"
         raise InstallError(
-            f"{url} needs a package that is not installed ({error}); "
-            "run pip install 'fsnp-onnx[ray]', and s3fs for s3:// or gcsfs for gs://"
+            f"{url} needs a package that is not installed ({error}); {remedy}"
         ) from error
     except FsnpError:
         raise

@@ -71,9 +71,9 @@ class Reporter:
             self._tell_report(outcome)
 
     def summarize(self) -> None:
-        """Tell the sums of a run of more than one recording."""
+        """Tell the sums of a run of more than one recording, or that there was nothing to do."""
         n_recordings = self._n_told()
-        if n_recordings < 2:
+        if n_recordings < 2 and not self.n_skipped:
             return
         hours, wall_hours = (s / 3600 for s in (self._duration_s, self._elapsed_s()))
         say(

@@ -37,6 +37,9 @@ _STEPS = {
     "failed": "UPDATE job SET status = 'failed' WHERE output = :output AND input = :input",
 }
 
+_REMEDY = "replace it with --force or give another --results file"
+_LONGEST_ROW = 1 << 16  # in bytes; more behind an open quote is no half row
+
 
 class Results:
     """A file of results, to which nothing is written before the first step."""
@@ -147,7 +150,7 @@ class Results:
         return file
 
     def _read_earlier(self) -> None:
-        for row in read_rows(self._path, ("status",)):
+        for row in read_rows(self._path, ("status",), _REMEDY):
             if row["status"] == "run":
                 self._goes_on = True
                 self._require_same_settings(row)
@@ -206,10 +209,15 @@ def _require_record(path: Path) -> None:
 
 
 def _cut_half_row(path: Path) -> None:
-    """Remove a last row that a kill has left without its end."""
+    """Remove a last row that a kill has left without its end; names in a CSV may hold line ends."""
+    quotes = b'"' if path.suffix == ".csv" else b""
+    within_quotes = False
     with path.open("r+b") as file:
-        content_end = 0
+        size = content_end = 0
         for line in file:
-            if line.endswith(b"\n"):
-                content_end += len(line)
-        file.truncate(content_end)
+            size += len(line)
+            within_quotes ^= bool(quotes) and line.count(quotes) % 2 == 1
+            if line.endswith(b"\n") and not within_quotes:
+                content_end = size
+        if size - content_end <= _LONGEST_ROW:
+            file.truncate(content_end)

@@ -4,7 +4,7 @@ In the order a checkpoint passes through them::
 
     checkpoint.py  file or folder -> tensors, safely
     config.py      training TOML, defaults and sizes.py (tensors) -> NetworkConfig and StftSpec
-    network.py     FullSubNet+ in torch, with norms.py and attention.py (MulCA in three forms)
+    network.py     FullSubNet+ in torch, with norms.py, attention.py (MulCA in three forms), sequence.py
     stages.py      the network cut in pieces of a full-band stage and a sub-band stage
     full_band.py   the TCNs between them; tcn_block.py: one block of them, in passes over the frames
     trace.py       each stage -> ONNX

@@ -16,8 +16,9 @@ from typing import Any, Final, get_args
 from torch import Tensor
 
 from fsnp_onnx.errors import ConfigError, MissingFileError
-from fsnp_onnx.export.network import Activation, ComplexNorm, NetworkConfig
+from fsnp_onnx.export.network import ComplexNorm, NetworkConfig
 from fsnp_onnx.export.norms import NORMS
+from fsnp_onnx.export.sequence import Activation
 from fsnp_onnx.export.sizes import check_tensors, read_sizes, sub_band_width
 from fsnp_onnx.spec import StftSpec
 

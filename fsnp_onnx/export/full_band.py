@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 
 from fsnp_onnx.export import norms
-from fsnp_onnx.export.network import Branch, FullSubNetPlus, NetworkConfig, TcnModel
+from fsnp_onnx.export.network import Branch, FullSubNetPlus, NetworkConfig
+from fsnp_onnx.export.sequence import TcnModel
 from fsnp_onnx.export.tcn_block import (
     array,
     tcn_block,

@@ -13,21 +13,19 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fsnp_onnx.export import attention as att
 from fsnp_onnx.export.norms import Norm, Statistics, normalise, statistics
+from fsnp_onnx.export.sequence import Activation, RecurrentModel, TcnModel
 
 SubBandModel = Literal["LSTM", "GRU", "TCN"]
 Attention = Literal["TSSE", "SE", "CBAM", "ECA"]
-Activation = Literal["ReLU", "Tanh", "ReLU6"]
 ComplexNorm = Literal["own", "magnitude"]
 Branch = Literal["", "_real", "_imag"]
-
-DILATIONS: Final = (1, 2, 5, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,80 +89,6 @@ class NetworkConfig:
     def as_dict(self) -> dict[str, Any]:
         """Return the options as plain values for the metadata."""
         return asdict(self) | {"kernel_sizes": list(self.kernel_sizes)}
-
-
-class TcnBlock(nn.Module):
-    """Residual block of the TCN (section 2.1), not causal. Shape: [B, C, T] -> [B, C, T]."""
-
-    def __init__(self, n_channels: int, n_hidden: int, kernel_size: int, dilation: int) -> None:
-        super().__init__()
-        self.conv1x1 = nn.Conv1d(n_channels, n_hidden, 1)
-        self.prelu1 = nn.PReLU()
-        self.norm1 = nn.GroupNorm(1, n_hidden, eps=1e-8)
-        padding = dilation * (kernel_size - 1) // 2
-        self.depthwise_conv = nn.Conv1d(
-            n_hidden, n_hidden, kernel_size, padding=padding, dilation=dilation, groups=n_hidden
-        )
-        self.prelu2 = nn.PReLU()
-        self.norm2 = nn.GroupNorm(1, n_hidden, eps=1e-8)
-        self.sconv = nn.Conv1d(n_hidden, n_channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the block, [B, C, T] -> [B, C, T]."""
-        y = self.norm1(self.prelu1(self.conv1x1(x)))
-        y = self.norm2(self.prelu2(self.depthwise_conv(y)))
-        residual: Tensor = x + self.sconv(y)
-        return residual
-
-
-class TcnModel(nn.Module):
-    """TCN blocks, ReLU, linear layer, activation. Shape: [B, C, T] -> [B, n_outputs, T]."""
-
-    def __init__(
-        self,
-        n_inputs: int,
-        n_outputs: int,
-        block: tuple[int, int, int],
-        activation: Activation | None,
-    ) -> None:
-        """Build the stack; ``block`` is (hidden size, number of blocks, kernel size)."""
-        super().__init__()
-        n_hidden, n_blocks, kernel_size = block
-        blocks = [
-            TcnBlock(n_inputs, n_hidden, kernel_size, DILATIONS[i % len(DILATIONS)])
-            for i in range(n_blocks)
-        ]
-        self.sequence_model = nn.Sequential(*blocks, nn.ReLU())
-        self.fc_output_layer = nn.Linear(n_inputs, n_outputs)
-        self.activation = activation_module(activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the stack, [B, C, T] -> [B, n_outputs, T]."""
-        y = self.fc_output_layer(self.sequence_model(x).transpose(1, 2))
-        activated: Tensor = self.activation(y).transpose(1, 2)
-        return activated
-
-
-class RecurrentModel(nn.Module):
-    """LSTM or GRU, linear layer, activation. Shape: [B, C, T] -> [B, 2, T]."""
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        recurrent = {"LSTM": nn.LSTM, "GRU": nn.GRU}[config.sub_band_model]
-        self.sequence_model = recurrent(
-            config.sub_band_features,
-            config.sub_band_hidden_size,
-            config.sub_band_layers,
-            batch_first=True,
-        )
-        self.fc_output_layer = nn.Linear(config.sub_band_hidden_size, 2)
-        self.activation = activation_module(config.sb_activation)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Run the layers, [B, C, T] -> [B, 2, T]."""
-        y, _ = self.sequence_model(x.transpose(1, 2))
-        activated: Tensor = self.activation(self.fc_output_layer(y)).transpose(1, 2)
-        return activated
 
 
 class FullSubNetPlus(nn.Module):
@@ -297,18 +221,6 @@ def with_mulca(network: FullSubNetPlus, form: att.MulcaForm | None) -> FullSubNe
     return converted.eval()
 
 
-def activation_module(activation: Activation | None) -> nn.Module:
-    """Return the activation's module, the identity for None."""
-    if activation is None:
-        return nn.Identity()
-    modules: dict[Activation, nn.Module] = {
-        "ReLU": nn.ReLU(),
-        "Tanh": nn.Tanh(),
-        "ReLU6": nn.ReLU6(),
-    }
-    return modules[activation]
-
-
 def build_attention(config: NetworkConfig) -> nn.Module:
     """Return one branch's channel attention."""
     n_freqs = config.n_freqs
@@ -327,7 +239,9 @@ def build_attention(config: NetworkConfig) -> nn.Module:
 
 def build_sub_band_model(config: NetworkConfig) -> TcnModel | RecurrentModel:
     """Return the sequence model shared by all bins."""
+    n_features, activation = config.sub_band_features, config.sb_activation
+    n_hidden, n_layers = config.sub_band_hidden_size, config.sub_band_layers
     if config.sub_band_model == "TCN":
-        block = (config.sub_band_hidden_size, config.sub_band_layers, config.tcn_kernel_size)
-        return TcnModel(config.sub_band_features, 2, block, config.sb_activation)
-    return RecurrentModel(config)
+        return TcnModel(n_features, 2, (n_hidden, n_layers, config.tcn_kernel_size), activation)
+    layers = nn.LSTM if config.sub_band_model == "LSTM" else nn.GRU
+    return RecurrentModel(layers(n_features, n_hidden, n_layers, batch_first=True), activation)

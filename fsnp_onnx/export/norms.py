@@ -89,7 +89,7 @@ def offline_statistics(totals: Sequence[Tensor], n_entries: Tensor | int) -> Sta
     if len(totals) == 1:
         return None, mean + OFFLINE_EPSILON
     variance = (totals[1] - n_entries * mean * mean) / (n_entries - 1)
-    return mean, torch.sqrt(variance) + OFFLINE_EPSILON
+    return mean, torch.sqrt(variance.clamp(min=0)) + OFFLINE_EPSILON  # rounding may leave it below
 
 
 def cumulative_statistics(

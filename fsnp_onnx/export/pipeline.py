@@ -70,8 +70,8 @@ class Options:
             raise ConfigError(
                 "precision int8 needs the weights that onnxsim folds; leave --no-simplify out"
             )
-        if not math.isfinite(self.min_snr_db):
-            raise ConfigError(f"min_snr_db is {self.min_snr_db}; expected a number of dB")
+        if not 0 <= self.min_snr_db < math.inf:
+            raise ConfigError(f"min_snr_db is {self.min_snr_db}; expected 0 dB or more")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from fsnp_onnx.export import norms
-from fsnp_onnx.export.network import Branch, FullSubNetPlus, RecurrentModel, neighbourhoods
+from fsnp_onnx.export.network import Branch, FullSubNetPlus, neighbourhoods
+from fsnp_onnx.export.sequence import RecurrentModel
 
 
 class BranchInput(nn.Module):

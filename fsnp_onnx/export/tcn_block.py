@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsnp_onnx.export.network import TcnBlock, TcnModel
+from fsnp_onnx.export.sequence import TcnBlock, TcnModel
 
 _FLOAT, _DOUBLE = int(onnx.TensorProto.FLOAT), int(onnx.TensorProto.DOUBLE)
 

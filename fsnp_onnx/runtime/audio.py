@@ -31,7 +31,9 @@ _BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
 # what libsndfile notes of a file that is shorter than its header says, before it goes on as if whole
 _CUT_OFF = (
     re.compile(r"(?:data|SSND|Data Size|riff)\s*: (?P<announced>\d+) \(should be (?P<there>\d+)\)"),
-    re.compile(r"count (?P<there>\d+) does not match value from 'ds64' chunk of (?P<announced>\d+)"),
+    re.compile(
+        r"count (?P<there>\d+) does not match value from 'ds64' chunk of (?P<announced>\d+)"
+    ),
 )
 _CUT_OFF_OGG = ("junk after the last page", "end-of-stream")  # which no page says it is
 _UNKNOWN_LENGTH = 0x7FFF0000  # and more is announced by what writes into a pipe

@@ -19,6 +19,7 @@ from fsnp_onnx.runtime.stft import istft, stft_blocks
 from fsnp_onnx.spec import SAMPLE_RATES_HZ, ModelSpec
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
+_MAX_CHANNELS = 1024  # as in libsndfile; more are channels and samples mistaken for each other
 
 
 class Enhancer:
@@ -226,6 +227,11 @@ def _check(samples: object, sample_rate: object, limit_db: float | None) -> None
     if samples.ndim not in (1, 2) or samples.size == 0:
         raise AudioError(
             f"samples have shape {samples.shape}; give [samples] or [samples, channels], not empty"
+        )
+    if samples.ndim == 2 and samples.shape[1] > _MAX_CHANNELS:
+        raise AudioError(
+            f"samples have shape {samples.shape}; give [samples, channels], at most "
+            f"{_MAX_CHANNELS} channels (samples.T?)"
         )
     if not np.isfinite(samples).all():
         raise AudioError("samples contain NaN or infinite values; remove them first")

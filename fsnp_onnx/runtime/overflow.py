@@ -22,6 +22,10 @@ N_ROWS: Final = 12
 N_INNER: Final = 64
 LARGEST_INPUT: Final = 255
 LARGEST_WEIGHT: Final = 127
+SLOW_INT8: Final = (
+    "this CPU's fast 8-bit products overflow (it has no VNNI), so that int8 files take slower ones: "
+    "little faster than float32"
+)
 
 
 @cache

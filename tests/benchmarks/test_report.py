@@ -287,9 +287,21 @@ def test_threads_and_jobs_double_up_to_what_there_is() -> None:
     assert [steps(n) for n in (1, 2, 3, 8)] == [[1], [1, 2], [1, 2, 3], [1, 2, 4, 8]]
 
 
-def test_the_committed_page_is_what_the_committed_numbers_say(tmp_path: Path) -> None:
-    (tmp_path / "results").mkdir()
-    for file in RESULTS.glob("*.json"):
-        shutil.copy(file, tmp_path / "results")
-    page = write_report(tmp_path / "results")
-    assert page.read_text() == (RESULTS.parent / "RESULTS.md").read_text()
+@pytest.mark.parametrize("folder", sorted(RESULTS.parent.glob("results*/")), ids=lambda f: f.name)
+def test_the_committed_pages_are_what_the_committed_numbers_say(
+    folder: Path, tmp_path: Path
+) -> None:
+    for page in RESULTS.parent.glob("RESULTS*.md"):
+        shutil.copy(page, tmp_path)
+    shutil.copytree(folder, tmp_path / folder.name)
+    page = write_report(tmp_path / folder.name)
+    assert page.read_text() == (RESULTS.parent / page.name).read_text()
+
+
+def test_a_page_names_the_pages_of_other_machines_and_its_commands_in_full(tmp_path: Path) -> None:
+    found = documents()
+    found["speed"]["command"] = "python -m benchmarks speed --network published"
+    (tmp_path / "RESULTS-OLD.md").touch()
+    page = page_of(found, tmp_path)
+    assert "Measured on other machines: [RESULTS-OLD.md](RESULTS-OLD.md)." in page
+    assert "`python -m benchmarks speed --network published`, threads 2." in page

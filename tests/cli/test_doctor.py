@@ -50,6 +50,7 @@ def test_healthy_installation_is_described(
     lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
     assert f"onnxruntime {metadata.version('onnxruntime')}" in lines
     assert "provider cpu starts" in lines
+    assert any(line.startswith("int8 ") and "8-bit products" in line for line in lines)
     assert "stft hop_length 256" in lines
     assert "frames batch max |error| allowed SNR dB" in lines
     assert "300 2 3.5e-06 2.0e-05 118.0" in lines

@@ -146,7 +146,9 @@ def test_a_process_that_dies_costs_its_own_recording_only(
     assert not list(temporary.glob("fsnp-*"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_interrupt_ends_all_processes_and_leaves_nothing(
     patched: list[str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

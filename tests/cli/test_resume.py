@@ -220,6 +220,42 @@ def test_a_half_written_last_row_is_no_obstacle(run: Run, results: str) -> None:
         assert {row["status"] for row in rows(results)} == {"run", "begun", "done"}
 
 
+def test_a_row_cut_within_a_name_of_several_lines_is_no_obstacle(run: Run) -> None:
+    recordings(Path("in"), 2)
+    sf.write("in/two\nlines.wav", noise(700), 16000)
+    line = ("in", "-o", "out", "-r", "--results", "r.csv", "--resume")
+    assert run(*line) == 0
+    wanted, record = contents(Path("out")), Path("r.csv").read_bytes()
+    for end in (record.rindex(b"two\nlines") + 4, record.rindex(b"two\nlines") + 8):
+        Path("r.csv").write_bytes(record[:end])
+        assert run(*line) == 0
+        assert contents(Path("out")) == wanted
+        assert {row["status"] for row in rows("r.csv")} == {"run", "begun", "done"}
+
+
+def test_a_damaged_record_is_left_alone_and_says_how_to_go_on(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings(Path("in"), 2)
+    line = ("in", "-o", "out", "-r", "--results", "r.csv", "--resume")
+    assert run(*line) == 0
+    record = Path("r.csv").read_text().replace("begun,", 'begun,"', 1) + "#" * 100_000 + "\n"
+    Path("r.csv").write_text(record)
+    capsys.readouterr()
+    assert run(*line) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: r.csv, line ")
+    assert printed.endswith("; replace it with --force or give another --results file\n")
+    assert Path("r.csv").read_text() == record
+
+
+def test_that_nothing_is_left_to_do_is_said(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    sf.write("a.wav", noise(700), 16000)
+    for said in ("a.wav -> b.wav", "0 of 1 recordings enhanced, 0 failed, 1 skipped"):
+        assert run("a.wav", "-o", "b.wav", "--results", "r.csv", "--resume") == 0
+        assert said in capsys.readouterr().err
+
+
 def test_a_run_with_other_settings_does_not_go_on(
     run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -318,7 +354,13 @@ def test_the_results_of_a_run_are_a_manifest_of_what_it_did(run: Run) -> None:
     [
         ("input,output\na.wav,b.wav\nc.wav,b.wav\n", "a.wav and c.wav would both be written to b"),
         ("input,output\na.wav,\n", "m.csv, line 2: a row without output"),
-        ("input\na.wav\n", "m.csv, line 2: a row without output"),
+        ("input\na.wav\n", "m.csv, line 1: a header of ['input'] without output"),
+        (
+            "input;output\na.wav;b.wav\n",
+            "m.csv, line 1: a header of ['input;output'] without input",
+        ),
+        ("input, output\na.wav,b.wav\n", "a header of ['input', ' output'] without output"),
+        ("input,output,input\na.wav,b.wav,c.wav\n", "m.csv, line 2: 'input' is there twice"),
         ("input,output\na.wav,b.wav,c.wav\n", "m.csv, line 2: 3 values below a header of 2"),
         ('input,output\n"a.wav,b.wav\n', "m.csv, line 2: "),
         ("input,output\n", "m.csv lists no recordings"),
@@ -338,6 +380,34 @@ def test_a_malformed_manifest_stops_before_any_work(
     assert sorted(contents(Path())) == ["a.wav", "m.csv"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.csv", "input,output\na.wav,b.wav\n".encode("utf-16"), "zero bytes, as in UTF-16"),
+        ("m.jsonl", '{"input": "a.wav"}'.encode("utf-16"), "zero bytes, as in UTF-16"),
+        ("m.jsonl", b'{"input": ["a.wav"], "output": "b.wav"}', "input is ['a.wav'], not text"),
+        ("m.jsonl", b'{"input": "a.wav", "output": 7}', "output is 7, not text"),
+        ("m.jsonl", b'{"input": "a.wav", "input": "c.wav"}', "'input' is there twice"),
+    ],
+)
+def test_a_manifest_that_holds_something_else_is_one_line(
+    run: Run, capsys: pytest.CaptureFixture[str], name: str, content: bytes, message: str
+) -> None:
+    Path(name).write_bytes(content)
+    assert run("--manifest", name) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {name}, line 1: {message}")
+    assert printed.count("\n") == 1
+
+
+def test_an_output_that_would_not_last_is_refused(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings(Path("in"), 2)
+    assert run("in/001.wav", "-o", "memory://bucket/x.wav") == 1
+    assert "memory://bucket/x.wav would end with this process" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("opening", ["[", '{"input": '])
 def test_a_line_nested_without_end_is_one_line_of_error(
     run: Run, capsys: pytest.CaptureFixture[str], opening: str
@@ -349,12 +419,12 @@ def test_a_line_nested_without_end_is_one_line_of_error(
         record.write(opening * 100_000 + "\n")
     Path("m.jsonl").write_text(opening * 100_000)
     capsys.readouterr()
-    for number, name, options in ((6, "r.jsonl", line), (1, "m.jsonl", ("--manifest", "m.jsonl"))):
+    of_record = "r.jsonl, line 6", "replace it with --force or give another --results file"
+    of_manifest = "m.jsonl, line 1", "give a table with input and output"
+    for options, (place, remedy) in ((line, of_record), (("--manifest", "m.jsonl"), of_manifest)):
         assert run(*options) == 1
         printed = capsys.readouterr().err
-        start = f"error: {name}, line {number}: values nested too deep to be read; give a table"
-        assert printed.startswith(start)
-        assert printed.count("\n") == 1
+        assert printed == f"error: {place}: values nested too deep to be read; {remedy}\n"
 
 
 def test_no_room_for_the_list_is_one_line(

@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 
 from fsnp_onnx.export import full_band
 from fsnp_onnx.export.assemble import assemble
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, TcnBlock, with_mulca
+from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
+from fsnp_onnx.export.sequence import TcnBlock
 from fsnp_onnx.export.trace import trace_full_band, trace_sub_band
 from tests.export.conftest import open_session, run
 

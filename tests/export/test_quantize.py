@@ -147,7 +147,7 @@ def test_an_int8_file_takes_any_length_and_rows_of_a_batch_are_near_single_runs(
 
 def test_int8_files_are_named_so(tmp_path: Path) -> None:
     checkpoint = save(tmp_path / "net.tar", state_dict())
-    options = Options(precision="int8", min_snr_db=-100)
+    options = Options(precision="int8", min_snr_db=0)
     paths = output_paths(checkpoint, None, ("original", "simplified"), "int8")
     assert [path.name for path in paths] == [
         "net.tar.original.int8.onnx",
@@ -178,7 +178,12 @@ def test_models_without_a_quantised_kernel_are_refused(
 
 @pytest.mark.parametrize(
     "options",
-    [{"precision": "int4"}, {"min_snr_db": math.nan}, {"precision": "int8", "simplify": False}],
+    [
+        {"precision": "int4"},
+        {"min_snr_db": math.nan},
+        {"min_snr_db": -1.0},
+        {"precision": "int8", "simplify": False},
+    ],
 )
 def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options))):

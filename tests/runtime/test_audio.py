@@ -107,11 +107,7 @@ def test_codecs_of_whole_blocks_keep_the_length_that_was_read(
     assert np.corrcoef(samples[:, 0], again[:, 0])[0, 1] > 0.99
 
 
-CUT = [*EXACT, *LOSSY, ("WAV", "IMA_ADPCM"), ("WAV", "MS_ADPCM"), ("WAV", "GSM610")]
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(("container", "subtype"), CUT)
+@pytest.mark.parametrize(("container", "subtype"), [*EXACT, *LOSSY, *PADDED])
 @pytest.mark.parametrize("share", [0.5, 0.95])
 def test_a_file_that_was_cut_off_is_refused_not_enhanced_as_if_whole(
     tmp_path: Path, container: str, subtype: str, share: float
@@ -184,14 +180,6 @@ def test_missing_file_is_reported(tmp_path: Path) -> None:
 def test_file_that_is_no_audio_is_reported(tmp_path: Path, content: bytes, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(AudioError, match="cannot be decoded"):
-        audio.read(path)
-
-
-@pytest.mark.parametrize(("container", "subtype"), [("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")])
-def test_cut_file_is_reported(tmp_path: Path, container: str, subtype: str) -> None:
-    path = make_file(tmp_path / "x", container, subtype, noise(48000, 1))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(AudioError, match="cannot be decoded"):
         audio.read(path)
 

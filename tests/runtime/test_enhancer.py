@@ -238,6 +238,11 @@ def test_other_types_are_refused(unity: Enhancer, dtype: Any) -> None:
         unity.enhance(np.ones(100, dtype), 16000)
 
 
+def test_samples_and_channels_mistaken_for_each_other_are_refused(unity: Enhancer) -> None:
+    with pytest.raises(AudioError, match=r"at most 1024 channels \(samples\.T\?\)"):
+        unity.enhance(np.zeros((2, 16000), np.float32), 16000)
+
+
 def test_lists_are_refused(unity: Enhancer) -> None:
     with pytest.raises(TypeError, match="list"):
         unity.enhance([0.1, 0.2], 16000)  # type: ignore[arg-type]

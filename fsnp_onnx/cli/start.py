@@ -1,0 +1,40 @@
+"""Entry points of the commands: Ctrl-C is heard while they are still being imported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+
+def enhance() -> None:
+    """Run fsnp-enhance."""
+    _run("enhance")
+
+
+def export() -> None:
+    """Run fsnp-export."""
+    _run("export")
+
+
+def doctor() -> None:
+    """Run fsnp-doctor."""
+    _run("doctor")
+
+
+def _run(name: str) -> None:
+    heard = signal.getsignal(signal.SIGINT)
+    if heard is signal.default_int_handler:  # else the caller has decided, as nohup does
+        signal.signal(signal.SIGINT, _interrupted)
+    command = import_module(f"fsnp_onnx.cli.{name}")
+    signal.signal(signal.SIGINT, heard)
+    command.main()
+
+
+def _interrupted(*_: object) -> NoReturn:
+    if sys.stderr:
+        sys.stderr.write("interrupted\n")
+        sys.stderr.flush()
+    os._exit(130)
