@@ -180,7 +180,8 @@ def _record(
     """Measure, store what came out with what it ran on, and render the page."""
     name = context.info_name
     environment = machine.describe()
-    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
+    given = sys.argv[sys.argv.index(name) :] if name in sys.argv else [name]
+    command = shlex.join(["python", "-m", "benchmarks", *given])
     try:
         results = measure()
     except (FsnpError, OSError, RuntimeError, subprocess.SubprocessError) as error:

@@ -98,6 +98,7 @@ def write_report(folder: Path) -> Path:
     Returns:
         Path of the page.
     """
+    folder = folder.resolve()
     documents = read_results(folder)
     parts = [_INTRODUCTION.format(folder=folder.name)]
     page = folder.with_name(f"{folder.name.upper()}.md")

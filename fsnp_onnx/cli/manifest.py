@@ -7,11 +7,8 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from fsnp_onnx.errors import ManifestError, MissingFileError
-
-T = TypeVar("T")
 
 SUFFIXES = (".csv", ".jsonl")
 
@@ -64,8 +61,8 @@ def header(path: Path, columns: tuple[str, ...]) -> str:
 
 def _csv_line(values: Iterable[object]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
+    csv.writer(line, lineterminator="\r\n").writerow(values)  # quotes values that hold either
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _csv_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
@@ -73,11 +70,13 @@ def _csv_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[s
     names = next(table, [])
     if names and (missing := [column for column in columns if column not in names]):
         raise ValueError(f"a header of {names} without {' and '.join(missing)}")
+    if twice := [column for column in columns if names.count(column) > 1]:
+        raise ValueError(f"a header of {names} with two of {' and '.join(twice)}")
     for values in table:
         if len(values) != len(names) and values:
             raise ValueError(f"{len(values)} values below a header of {len(names)}")
         if values:
-            yield _whole(_once(zip(names, values, strict=True)), columns)
+            yield _whole(dict(zip(names, values, strict=True)), columns)
 
 
 def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
@@ -92,22 +91,13 @@ def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[
 
 
 def _json_values(line: str, columns: tuple[str, ...]) -> dict[str, str]:
-    row = json.loads(line, object_pairs_hook=_once)
+    row = json.loads(line)
     if not isinstance(row, dict):
         raise ValueError("no JSON object")  # noqa: TRY004 - of the file, not of an argument
     for column in columns:
         if not isinstance(row.get(column), str | None):
             raise ValueError(f"{column} is {row[column]!r}, not text")  # noqa: TRY004 - likewise
     return {name: "" if value is None else str(value) for name, value in row.items()}
-
-
-def _once(pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
-    row: dict[str, T] = {}
-    for name, value in pairs:
-        if name in row:
-            raise ValueError(f"{name!r} is there twice")
-        row[name] = value
-    return row
 
 
 def _whole(row: dict[str, str], columns: tuple[str, ...]) -> dict[str, str]:

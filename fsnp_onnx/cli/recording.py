@@ -100,9 +100,9 @@ def _enhance(job: Job, enhancer: Enhancer, settings: Settings) -> Report:
         lambda: enhancer.enhance(noisy, audio_format.sample_rate, settings.attenuation_limit_db)
     )
     seconds = time.perf_counter() - started
-    clipped = _write(job, enhanced, target_format)
-    if settings.plot:
+    if settings.plot:  # first, as an output that is there means a recording that is done
         save_spectrograms(noisy, enhanced, audio_format.sample_rate, settings.plot)
+    clipped = _write(job, enhanced, target_format)
     duration_s = len(noisy) / audio_format.sample_rate
     return Report(
         input=job.source_name,

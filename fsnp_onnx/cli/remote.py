@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from fsnp_onnx.cli.discover import Found, is_sound
 from fsnp_onnx.errors import FsnpError, InstallError, MissingFileError, OutputError
@@ -173,8 +174,9 @@ def _partial(path: str, token: str) -> str:
 
 @contextmanager
 def _beside(url: str) -> Iterator[Path]:
+    """Yield a path for a copy, of the same kind by its name, which may be too long for a file."""
     with tempfile.TemporaryDirectory(prefix="fsnp-") as folder:
-        yield Path(folder) / url.rpartition("/")[2]
+        yield Path(folder) / f"recording{Path(urlsplit(url).path).suffix[:16]}"
 
 
 def _asked(url: str, ask: Callable[[Any, str], T]) -> T:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -37,8 +38,8 @@ _STEPS = {
     "failed": "UPDATE job SET status = 'failed' WHERE output = :output AND input = :input",
 }
 
-_REMEDY = "replace it with --force or give another --results file"
-_LONGEST_ROW = 1 << 16  # in bytes; more behind an open quote is no half row
+_REMEDY = "replace it with --force in place of --resume, or give another --results file"
+_ROW = re.compile(rb"\n(?:run|begun|done|failed),")  # how a row of a CSV begins
 
 
 class Results:
@@ -107,7 +108,7 @@ class Results:
             self._append({"status": "done", **asdict(outcome)})
 
     def fail(self, name: str, error: str) -> None:
-        """Note why an input could not be looked into, as a folder that may not be read.
+        """Note why the work on an input did not begin, as on a folder that may not be read.
 
         Raises:
             OutputError: The file cannot be written.
@@ -219,5 +220,6 @@ def _cut_half_row(path: Path) -> None:
             within_quotes ^= bool(quotes) and line.count(quotes) % 2 == 1
             if line.endswith(b"\n") and not within_quotes:
                 content_end = size
-        if size - content_end <= _LONGEST_ROW:
+        file.seek(content_end)
+        if not _ROW.search(file.read()):  # else a quote is missing, which its reader will report
             file.truncate(content_end)

@@ -58,7 +58,9 @@ class Run:
                 self.reporter.begin(job.source_name)
                 self._require_free(job)
             except (FsnpError, OSError) as error:
-                self._tell(job, one_line(error))
+                self.reporter.tell(job.source_name, one_line(error))
+                if self.record:  # without the output, whose state an earlier run has noted
+                    self.record.fail(job.source_name, one_line(error))
                 continue
             if self.record:
                 self.record.begin(job)

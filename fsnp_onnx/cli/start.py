@@ -28,7 +28,11 @@ def _run(name: str) -> None:
     heard = signal.getsignal(signal.SIGINT)
     if heard is signal.default_int_handler:  # else the caller has decided, as nohup does
         signal.signal(signal.SIGINT, _interrupted)
-    command = import_module(f"fsnp_onnx.cli.{name}")
+    try:
+        command = import_module(f"fsnp_onnx.cli.{name}")
+    except (ImportError, OSError) as error:  # a package is missing, or a library that it loads
+        reason = " ".join(str(error).split())
+        sys.exit(f"error: fsnp-{name} cannot start ({reason}); run pip install 'fsnp-onnx[cpu]'")
     signal.signal(signal.SIGINT, heard)
     command.main()
 

@@ -62,7 +62,7 @@ def certify_quantization(
     )
     failed = [probe for probe in probes if not probe.snr_db >= min_snr_db]  # also catches NaN
     if failed:
-        worst = min(failed, key=lambda probe: probe.snr_db)
+        worst = min(failed, key=lambda probe: np.nan_to_num(probe.snr_db, nan=-np.inf))
         raise ParityError(
             f"int8 is {worst.snr_db:.1f} dB SNR from float32 on {worst.recording}, expected "
             f"{min_snr_db:g} dB or more; no file was written: use --precision float32, or "

@@ -213,6 +213,16 @@ def test_sound_files_behind_a_url_are_found_as_in_a_folder() -> None:
     assert [f.relative for f in top] == ["b.wav"]
 
 
+def test_a_url_may_be_longer_than_the_name_of_a_file_can_be() -> None:
+    import fsspec
+
+    name = f"memory://bucket/{'x' * 300}.wav"
+    fsspec.filesystem("memory").pipe(name, b"1234")
+    with remote.fetched(name) as copy:
+        assert copy.read_bytes() == b"1234"
+        assert copy.suffix == ".wav"
+
+
 def test_what_a_store_refuses_is_one_typed_error() -> None:
     with pytest.raises(MissingFileError, match=r"cannot read memory://none/x\.wav"):
         remote.stamp("memory://none/x.wav")

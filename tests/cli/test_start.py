@@ -36,6 +36,24 @@ def test_an_entry_point_starts_its_command(
     assert f"fsnp-{command} [OPTIONS]" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("error", ["ImportError", "OSError"])
+def test_a_package_that_cannot_be_loaded_is_one_line(error: str) -> None:
+    code = (
+        "from fsnp_onnx.cli import start\n"
+        f"def fail(_): raise {error}('libsndfile is\\nnot there')\n"
+        "start.import_module = fail\n"
+        "start.enhance()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "error: fsnp-enhance cannot start (libsndfile is not there); "
+        "run pip install 'fsnp-onnx[cpu]'\n"
+    )
+
+
 def test_entry_points_are_cheap_to_import() -> None:
     code = "import sys, fsnp_onnx.cli.start; print({'numpy', 'typer'} & set(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

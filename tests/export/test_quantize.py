@@ -30,7 +30,7 @@ from fsnp_onnx.export.pipeline import Options, Report, export_checkpoint
 from fsnp_onnx.export.quantize import quantize, round_rows
 from fsnp_onnx.export.simplify import simplify
 from fsnp_onnx.export.trace import trace_sub_band
-from fsnp_onnx.runtime.session import MaskModel
+from fsnp_onnx.runtime.session import MaskModel, session_options
 from tests.export.small import CONFIG, save, state_dict
 
 DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v1.tar")
@@ -67,8 +67,9 @@ def block(stage: onnx.ModelProto, level: float = 1.0) -> Stage:
 
 
 def mask(stage: onnx.ModelProto, inputs: Stage) -> NDArray[np.float32]:
+    options = session_options(onnxruntime, threads=2)  # else products overflow on some CPUs
     session = onnxruntime.InferenceSession(
-        stage.SerializeToString(), providers=["CPUExecutionProvider"]
+        stage.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     result: NDArray[np.float32] = session.run(["mask"], inputs)[0]
     return result

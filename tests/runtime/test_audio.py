@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -108,24 +108,41 @@ def test_codecs_of_whole_blocks_keep_the_length_that_was_read(
 
 
 @pytest.mark.parametrize(("container", "subtype"), [*EXACT, *LOSSY, *PADDED])
-@pytest.mark.parametrize("share", [0.5, 0.95])
+@pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_file_that_was_cut_off_is_refused_not_enhanced_as_if_whole(
     tmp_path: Path, container: str, subtype: str, share: float
 ) -> None:
-    path = make_file(tmp_path / "cut", container, subtype, noise(48000, 1))
+    path = make_file(tmp_path / "cut", container, subtype, noise(480_000, 1))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(AudioError, match=r"cannot be decoded|holds no samples"):
+    with pytest.raises(AudioError, match="cannot be decoded"):
         audio.read(path)
 
 
-@pytest.mark.parametrize("announced", [0xFFFFFFFF, 0x7FFFF000, 0x80000000, 96044])
-def test_a_length_that_a_writer_did_not_know_is_no_cut(tmp_path: Path, announced: int) -> None:
-    path = make_file(tmp_path / "pipe.wav", "WAV", "PCM_16", noise(48000, 1))
-    content = path.read_bytes()
-    assert content[36:40] == b"data"
-    path.write_bytes(content[:40] + announced.to_bytes(4, "little") + content[44:])
+@pytest.mark.parametrize(
+    ("container", "name", "size", "order"),
+    [
+        ("WAV", b"data", 0xFFFFFFFF, "little"),
+        ("WAV", b"data", 0x7FFFF000, "little"),
+        ("WAV", b"data", 0x80000000, "little"),
+        ("WAV", b"data", 96044, "little"),  # the header counted in
+        ("AIFF", b"SSND", 0x7F000000, "big"),
+    ],
+)
+def test_a_length_that_a_writer_did_not_know_is_no_cut(
+    tmp_path: Path, container: str, name: bytes, size: int, order: Literal["little", "big"]
+) -> None:
+    path = make_file(tmp_path / "pipe", container, "PCM_16", noise(48000, 1))
+    before, _, after = path.read_bytes().partition(name)
+    path.write_bytes(before + name + size.to_bytes(4, order) + after[4:])
     assert audio.read(path)[0].shape == (48000, 1)
+
+
+def test_a_comment_that_reads_like_a_note_of_libsndfile_is_no_cut(tmp_path: Path) -> None:
+    with sf.SoundFile(tmp_path / "x.wav", "w", 16000, 1, "PCM_16") as file:
+        file.comment = "data : 5000000 (should be 3)"
+        file.write(noise(4800, 1))
+    assert audio.read(tmp_path / "x.wav")[0].shape == (4800, 1)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"])
