@@ -20,12 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import (
-    FsnpError,
-    MissingFileError,
-    ModelFileError,
-    ProviderError,
-)
+from fsnp_onnx.errors import FsnpError, MissingFileError, ModelFileError, ProviderError
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.overflow import products_overflow
 from fsnp_onnx.runtime.wheels import load_onnxruntime
