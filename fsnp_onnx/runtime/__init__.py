@@ -8,6 +8,7 @@ In the order the sound passes through them::
     session.py   MaskModel: noisy spectrum -> compressed mask, by ONNX Runtime
     mask.py      compressed mask -> complex ratio mask
 
-and beside the flow: wheels.py (which ONNX Runtime), overflow.py (what its 8-bit products do here),
-cpus.py (how many threads), files.py (write whole files or none).
+and beside the flow: truncation.py (files that were cut off), wheels.py (which ONNX Runtime),
+overflow.py (what its 8-bit products do here), cpus.py (how many threads), files.py (write whole files
+or none).
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError, MissingFileError, OutputError
 from fsnp_onnx.runtime.files import replacing
+from fsnp_onnx.runtime.truncation import require_whole
 
 _CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name != "RAW"} | {
     "aif": "AIFF",
@@ -28,13 +28,7 @@ AUDIO_EXTENSIONS = frozenset(f".{extension}" for extension in _CONTAINER_OF)
 _FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
 _BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
-# what libsndfile notes of a file that is shorter than its header says, before it goes on as if whole
-_CUT_OFF = re.compile(
-    r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
-)
-_CUT_OFF_OGG = ("junk after the last page", "end-of-stream")  # which no page says it is
-_UNKNOWN_LENGTH = 0x7E000000  # and more is announced by what writes into a pipe
-_HEADER_BYTES = 100  # are counted in by some writers
+_UNKNOWN_FRAMES = 1 << 62  # and more
 _BLOCK_FRAMES = 1 << 16  # the Vorbis encoder overflows its stack on a few million frames at once
 
 
@@ -163,32 +157,35 @@ def _can_write(audio_format: AudioFormat) -> bool:
     return True
 
 
+class _Forward(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A file that is read from its beginning to its end.
+
+    soundfile would seek to where it is after every block, which files of unknown length refuse.
+    """
+
+    def seekable(self) -> bool:
+        """Say that it cannot be done."""
+        return False
+
+
 def _read_blocks(path: Path) -> tuple[NDArray[np.float32], AudioFormat]:
-    with sf.SoundFile(_file(path)) as file:
+    with _Forward(_file(path)) as file:
         audio_format = AudioFormat(
             file.format, file.subtype, file.endian, file.samplerate, file.channels
         )
         blocks = [np.empty((0, file.channels), np.float32)]
-        # some codecs cannot seek, and soundfile reads those in given steps only
         while len(block := file.read(_BLOCK_FRAMES, "float32", always_2d=True)):
             blocks.append(block)
-        _require_whole(file.extra_info)  # only now complete
-        n_missing = file.frames - sum(map(len, blocks)) if file.seekable() else 0
+        n_missing = file.frames - sum(map(len, blocks)) if _knows_its_length(file) else 0
+        notes = file.extra_info
     if n_missing:
         raise ValueError(f"its header announces {n_missing} more samples than can be decoded")
+    require_whole(path, notes)
     return np.concatenate(blocks), audio_format
 
 
-def _require_whole(notes: str) -> None:
-    """Refuse a file that was cut off, from what libsndfile notes of its header (2047 characters)."""
-    for announced, there in ((int(a), int(b)) for a, b in _CUT_OFF.findall(notes)):
-        if there + _HEADER_BYTES < announced < _UNKNOWN_LENGTH:
-            raise ValueError(
-                f"its header announces {announced} bytes and {there} are there: copy it again, or "
-                "save what is there with a sound editor"
-            )
-    if all(note in notes.lower() for note in _CUT_OFF_OGG):
-        raise ValueError("it ends within a page of Ogg: copy it again")
+def _knows_its_length(file: sf.SoundFile) -> bool:
+    return bool(sf.SoundFile.seekable(file)) and bool(file.frames < _UNKNOWN_FRAMES)
 
 
 def _write_blocks(

@@ -122,11 +122,13 @@ class Enhancer:
             SamplesTypeError, AudioError, ProviderError: As `enhance`, naming the recording by its
                 index.
         """
-        if not isinstance(samples_list, Iterable):
+        try:
+            iterator = iter(samples_list)
+        except TypeError as error:
             raise SamplesTypeError(
                 f"samples_list is {type(samples_list).__name__}; give numpy arrays in a list"
-            )
-        samples_list = list(samples_list)  # a generator can be read but once
+            ) from error
+        samples_list = list(iterator)  # a generator can be read but once
         for index, samples in enumerate(samples_list):
             with _naming(index):
                 _check(samples, sample_rate, attenuation_limit_db)
@@ -139,6 +141,7 @@ class Enhancer:
     def _enhance_channels(
         self, samples: NDArray[np.floating], sample_rate: float, limit_db: float | None
     ) -> NDArray[np.floating]:
+        samples = np.asarray(samples)  # subclasses such as matrices have shapes of their own
         enhanced = np.empty_like(samples)
         columns = (a.reshape(len(samples), -1).T for a in (samples, enhanced))
         with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported

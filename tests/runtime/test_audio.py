@@ -138,6 +138,37 @@ def test_a_length_that_a_writer_did_not_know_is_no_cut(
     assert audio.read(path)[0].shape == (48000, 1)
 
 
+def test_a_cut_wav_is_refused_whatever_its_header_holds(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "x.wav", "WAV", "PCM_16", noise(48000, 1))
+    content = path.read_bytes()
+    junk = b"junk" + (500).to_bytes(4, "little") + bytes(500)
+    content = content[:36] + junk * 100 + content[36:]
+    path.write_bytes(content)
+    assert audio.read(path)[0].shape == (48000, 1)
+    path.write_bytes(content[:-40000])
+    with pytest.raises(AudioError, match="announces 96000 bytes and 56000 are there"):
+        audio.read(path)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("n_cut", [1, 10, 200])
+def test_ogg_without_its_last_bytes_is_refused(tmp_path: Path, subtype: str, n_cut: int) -> None:
+    path = make_file(tmp_path / "x.ogg", "OGG", subtype, noise(48000, 1))
+    path.write_bytes(path.read_bytes()[:-n_cut])
+    with pytest.raises(AudioError, match=r"cannot be decoded \(it ends within a page of Ogg"):
+        audio.read(path)
+
+
+def test_flac_of_unknown_length_is_read_whole(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "pipe.flac", "FLAC", "PCM_16", noise(48000, 1))
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the number of samples: 36 bits of the stream's description
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    assert sf.info(path).frames > 1 << 60
+    assert audio.read(path)[0].shape == (48000, 1)
+
+
 def test_a_comment_that_reads_like_a_note_of_libsndfile_is_no_cut(tmp_path: Path) -> None:
     with sf.SoundFile(tmp_path / "x.wav", "w", 16000, 1, "PCM_16") as file:
         file.comment = "data : 5000000 (should be 3)"

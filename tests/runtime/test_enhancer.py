@@ -243,6 +243,18 @@ def test_samples_and_channels_mistaken_for_each_other_are_refused(unity: Enhance
         unity.enhance(np.zeros((2, 16000), np.float32), 16000)
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_matrices_are_arrays_of_two_dimensions(unity: Enhancer) -> None:
+    samples = noise(3000, 1)
+    enhanced = unity.enhance(np.asmatrix(samples), 16000)
+    assert np.array_equal(enhanced, unity.enhance(samples, 16000))
+
+
+def test_a_batch_that_cannot_be_gone_through_is_refused(unity: Enhancer) -> None:
+    with pytest.raises(SamplesTypeError, match="samples_list is ndarray"):
+        unity.enhance_batch(np.array(1.0), 16000)
+
+
 def test_lists_are_refused(unity: Enhancer) -> None:
     with pytest.raises(TypeError, match="list"):
         unity.enhance([0.1, 0.2], 16000)  # type: ignore[arg-type]

@@ -1,0 +1,76 @@
+"""Tell whether a sound file was cut off.
+
+libsndfile notes of some containers that they are shorter than their header says, and goes on as if
+they were whole; of WAV its notes can end before they come to that, of Ogg it notes too little.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+# how it notes that
+_CUT_OFF = re.compile(
+    r"^\s*(?:SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
+)
+_UNKNOWN_BYTES = 0x7E000000  # and more is announced by what writes into a pipe
+_OGG_PAGE_BYTES, _OGG_HEADER_BYTES = 65307, 27  # the first at most
+_HEADER_BYTES = 100  # are counted in by some writers
+
+
+def require_whole(path: Path, notes: str) -> None:
+    """Refuse a file that was cut off, which libsndfile plays as far as it goes.
+
+    Args:
+        path: The file.
+        notes: What libsndfile wrote into its log when it read the file.
+
+    Raises:
+        ValueError: It ends before its header or its last page says.
+    """
+    noted = [(int(announced), int(there)) for announced, there in _CUT_OFF.findall(notes)]
+    with path.open("rb") as file:
+        for announced, there in (*noted, *_riff_data(file)):
+            if there + _HEADER_BYTES < announced < _UNKNOWN_BYTES:
+                raise ValueError(
+                    f"its header announces {announced} bytes and {there} are there: copy it again, "
+                    "or save what is there with a sound editor"
+                )
+        if _ends_within_ogg_page(file):
+            raise ValueError("it ends within a page of Ogg: copy it again")
+
+
+def _riff_data(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Yield how long a WAV says that its samples are, and how long they are, in bytes.
+
+    libsndfile's notes may end before they come to that: they hold 2047 characters.
+    """
+    end, position = file.seek(0, os.SEEK_END), 12
+    file.seek(0)
+    if file.read(4) != b"RIFF":
+        return
+    while position + 8 <= end:
+        file.seek(position)
+        name, size = struct.unpack("<4sI", file.read(8))
+        position += 8
+        if name == b"data":
+            yield size, end - position
+            return
+        position += size + size % 2
+
+
+def _ends_within_ogg_page(file: BinaryIO) -> bool:
+    file.seek(0)
+    if file.read(4) != b"OggS":
+        return False
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _OGG_PAGE_BYTES))
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    if len(page) < _OGG_HEADER_BYTES:
+        return True
+    content = _OGG_HEADER_BYTES + page[_OGG_HEADER_BYTES - 1]  # behind a table of its lengths
+    return len(page) < content + sum(page[_OGG_HEADER_BYTES:content])
