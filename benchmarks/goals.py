@@ -105,7 +105,7 @@ _GOALS: tuple[tuple[str, Value, int, float, str], ...] = (
     ("default: int8 against float32, SNR", _snr_db("default"), 1, 30, "{:.1f} dB"),
     ("published, float32: peak memory, 10 minutes", _peak_mb(600), -1, 700, "{:.0f} MB"),
     ("published, float32: peak memory, 60 minutes", _peak_mb(3600), -1, 2500, "{:.0f} MB"),
-    ("published, float32: sub-band stage, share of the products", _share, 1, 0.85, "{:.2f}"),
+    ("published, float32: sub-band stage, share of the products", _share, 1, 0.85, "{:.3f}"),
     ("published, float32: two jobs of one thread over one", _jobs("published"), 1, 1.7, "{:.2f} x"),
     ("default, float32: two jobs of one thread over one", _jobs("default"), 1, 1.7, "{:.2f} x"),
 )
