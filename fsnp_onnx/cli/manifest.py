@@ -67,7 +67,7 @@ def _csv_line(values: Iterable[object]) -> str:
 
 def _csv_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
     table = csv.reader(lines, strict=True)
-    names = next(table, [])
+    names = next(filter(None, table), [])
     if names and (missing := [column for column in columns if column not in names]):
         raise ValueError(f"a header of {names} without {' and '.join(missing)}")
     if twice := [column for column in columns if names.count(column) > 1]:

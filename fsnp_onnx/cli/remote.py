@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from fsnp_onnx.cli.discover import Found, is_sound
 from fsnp_onnx.errors import FsnpError, InstallError, MissingFileError, OutputError
@@ -22,6 +22,13 @@ _MOVING = {"file", "sftp", "smb"}  # have files that can be moved; object stores
 def is_url(name: str) -> bool:
     """Whether a name is a URL and not a path."""
     return "://" in name
+
+
+def last_name(url: str) -> str:
+    """Return what a file is called, without what a web server is told beside it."""
+    if url.startswith(("http://", "https://")):
+        url = unquote(urlsplit(url).path)
+    return url.rpartition("/")[2]
 
 
 def is_folder(url: str) -> bool:
@@ -176,7 +183,7 @@ def _partial(path: str, token: str) -> str:
 def _beside(url: str) -> Iterator[Path]:
     """Yield a path for a copy, of the same kind by its name, which may be too long for a file."""
     with tempfile.TemporaryDirectory(prefix="fsnp-") as folder:
-        yield Path(folder) / f"recording{Path(urlsplit(url).path).suffix[:16]}"
+        yield Path(folder) / f"recording{Path(last_name(url)).suffix[:16]}"
 
 
 def _asked(url: str, ask: Callable[[Any, str], T]) -> T:

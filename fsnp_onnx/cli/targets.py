@@ -92,7 +92,7 @@ def _file_target(name: str, output: str | None) -> str:
 def _add_folder(plan: Plan, name: str, output: str, *, recursive: bool) -> None:
     """Add what an input gives that is a folder, or a file to be written into one."""
     if not _is_folder(name):
-        last = name.rpartition("/")[2] if remote.is_url(name) else Path(name).name
+        last = remote.last_name(name) if remote.is_url(name) else Path(name).name
         plan.add(name, _below(output, last), _size(name))
         return
     holds_none = True

@@ -6,7 +6,7 @@ import io
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile as sf
@@ -89,7 +89,9 @@ def read(path: Path, name: str | None = None) -> tuple[NDArray[np.float32], Audi
             "give a whole sound file such as WAV, FLAC, OGG or MP3"
         ) from error
     if samples.size == 0:
-        raise AudioError(f"{name} holds no samples; give a recording of one sample or more")
+        raise AudioError(
+            f"{name} holds no samples, or none by its header; give a recording of one sample or more"
+        )
     if not np.isfinite(samples).all():
         raise AudioError(f"{name} holds NaN or infinite samples; repair the recording first")
     return samples, audio_format
@@ -119,8 +121,8 @@ def write(
         OutputError: The file cannot be written.
     """
     if isinstance(target, Path):
-        with replacing(target, token) as temporary:
-            return _write_blocks(temporary, samples, audio_format)
+        with replacing(target, token) as temporary, _Checked(temporary) as file:
+            return _write_blocks(file, samples, audio_format)
     return _write_blocks(target, samples, audio_format)
 
 
@@ -169,7 +171,8 @@ class _Forward(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
 
 
 def _read_blocks(path: Path) -> tuple[NDArray[np.float32], AudioFormat]:
-    with _Forward(_file(path)) as file:
+    # bytes, as soundfile refuses names that are not UTF-8
+    with _Forward(os.fsencode(path) if os.name == "posix" else path) as file:
         audio_format = AudioFormat(
             file.format, file.subtype, file.endian, file.samplerate, file.channels
         )
@@ -188,8 +191,32 @@ def _knows_its_length(file: sf.SoundFile) -> bool:
     return bool(sf.SoundFile.seekable(file)) and bool(file.frames < _UNKNOWN_FRAMES)
 
 
+class _Checked(io.FileIO):
+    """A file to be written by libsndfile, which does not tell of a disk that is full at the end."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self._error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it, or keep the error for the end: none gets through libsndfile."""
+        rest = memoryview(data)
+        try:
+            while rest and not self._error:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._error = error
+        return len(data)
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the file and raise what went wrong."""
+        self.close()
+        if self._error:
+            raise self._error
+
+
 def _write_blocks(
-    target: Path | BinaryIO, samples: NDArray[np.float32], audio_format: AudioFormat
+    target: BinaryIO | io.RawIOBase, samples: NDArray[np.float32], audio_format: AudioFormat
 ) -> int:
     clipped = 0
     try:
@@ -207,23 +234,16 @@ def _write_blocks(
     return clipped
 
 
-def _open_to_write(target: Path | BinaryIO, audio_format: AudioFormat) -> sf.SoundFile:
+def _open_to_write(target: BinaryIO | io.RawIOBase, audio_format: AudioFormat) -> sf.SoundFile:
     rate, channels = audio_format.sample_rate, audio_format.channels
     container, subtype = audio_format.container, audio_format.subtype
     try:
-        return sf.SoundFile(
-            _file(target), "w", rate, channels, subtype, audio_format.endian, container
-        )
+        return sf.SoundFile(target, "w", rate, channels, subtype, audio_format.endian, container)
     except (sf.LibsndfileError, ValueError) as error:
         raise AudioError(
             f"cannot write {container}/{subtype} at {rate} Hz with {channels} channels "
             f"({_reason(error)}); give an output such as NAME.wav"
         ) from error
-
-
-def _file(target: Path | BinaryIO) -> Path | bytes | BinaryIO:
-    """Return a path as the bytes it is to the system, as soundfile refuses what is not UTF-8."""
-    return os.fsencode(target) if isinstance(target, Path) and os.name == "posix" else target
 
 
 def _reason(error: Exception) -> str:

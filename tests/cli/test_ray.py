@@ -213,6 +213,11 @@ def test_sound_files_behind_a_url_are_found_as_in_a_folder() -> None:
     assert [f.relative for f in top] == ["b.wav"]
 
 
+def test_a_file_of_a_web_server_is_called_what_its_path_says() -> None:
+    assert remote.last_name("https://host/a%20b.wav?signature=x/y.z") == "a b.wav"
+    assert remote.last_name("s3://bucket/what?%20.wav") == "what?%20.wav"
+
+
 def test_a_url_may_be_longer_than_the_name_of_a_file_can_be() -> None:
     import fsspec
 

@@ -169,6 +169,25 @@ def test_flac_of_unknown_length_is_read_whole(tmp_path: Path) -> None:
     assert audio.read(path)[0].shape == (48000, 1)
 
 
+@pytest.mark.parametrize(("container", "subtype"), [*EXACT, *LOSSY, *PADDED])
+@pytest.mark.parametrize("n_missing", [1, 100, 5000])
+def test_a_disk_that_is_full_at_the_end_is_an_error_and_leaves_no_file(
+    tmp_path: Path, container: str, subtype: str, n_missing: int
+) -> None:
+    resource = pytest.importorskip("resource")
+    audio_format, samples = plain(container, subtype), noise(48000, 1)
+    audio.write(tmp_path / "whole", samples, audio_format)
+    size = (tmp_path / "whole").stat().st_size
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - n_missing, hard))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*cut|is the disk full"):
+            audio.write(tmp_path / "cut", samples, audio_format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
 def test_a_comment_that_reads_like_a_note_of_libsndfile_is_no_cut(tmp_path: Path) -> None:
     with sf.SoundFile(tmp_path / "x.wav", "w", 16000, 1, "PCM_16") as file:
         file.comment = "data : 5000000 (should be 3)"
