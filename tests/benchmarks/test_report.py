@@ -233,7 +233,7 @@ def test_goals_are_met_at_their_bound_and_missed_beyond_it() -> None:
     assert met["published: int8 against float32, SNR"][1:] == ["29.0 dB", "**missed**"]
     assert met["published, float32: peak memory, 10 minutes"][1:] == ["250 MB", "met"]
     assert met["published, float32: sub-band stage, share of the products"][1:] == [
-        "0.50",
+        "0.500",
         "**missed**",
     ]
     assert met["published, float32: two jobs of one thread over one"][1:] == ["1.80 x", "met"]
