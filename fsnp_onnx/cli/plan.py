@@ -82,7 +82,8 @@ class Plan:
         Raises:
             OutputError: Another one would be written to the same output, or none would last there.
         """
-        remote.require_lasting(target or STREAM)
+        if target:
+            remote.require_lasting(target)
         entry = _entry(target)
         row = (source, target, _content(source), entry)
         try:

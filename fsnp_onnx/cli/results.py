@@ -211,13 +211,12 @@ def _require_record(path: Path) -> None:
 
 def _cut_half_row(path: Path) -> None:
     """Remove a last row that a kill has left without its end; names in a CSV may hold line ends."""
-    quotes = b'"' if path.suffix == ".csv" else b""
-    within_quotes = False
+    is_csv, within_quotes = path.suffix == ".csv", False
     with path.open("r+b") as file:
         size = content_end = 0
         for line in file:
             size += len(line)
-            within_quotes ^= bool(quotes) and line.count(quotes) % 2 == 1
+            within_quotes ^= is_csv and line.count(b'"') % 2 == 1
             if line.endswith(b"\n") and not within_quotes:
                 content_end = size
         file.seek(content_end)

@@ -51,11 +51,12 @@ def _riff_data(file: BinaryIO) -> Iterator[tuple[int, int]]:
     """
     end, position = file.seek(0, os.SEEK_END), 12
     file.seek(0)
-    if file.read(4) != b"RIFF":
+    chunk = {b"RIFF": "<4sI", b"RIFX": ">4sI"}.get(file.read(4))
+    if chunk is None:
         return
     while position + 8 <= end:
         file.seek(position)
-        name, size = struct.unpack("<4sI", file.read(8))
+        name, size = struct.unpack(chunk, file.read(8))
         position += 8
         if name == b"data":
             yield size, end - position

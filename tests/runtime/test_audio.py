@@ -150,6 +150,15 @@ def test_a_cut_wav_is_refused_whatever_its_header_holds(tmp_path: Path) -> None:
         audio.read(path)
 
 
+def test_a_cut_wav_of_the_other_byte_order_is_refused(tmp_path: Path) -> None:
+    audio.write(tmp_path / "x.wav", noise(4800, 1), replace(plain(), endian="BIG"))
+    content = (tmp_path / "x.wav").read_bytes()
+    assert content.startswith(b"RIFX")
+    (tmp_path / "x.wav").write_bytes(content[:-4000])
+    with pytest.raises(AudioError, match="announces 9600 bytes and 5600 are there"):
+        audio.read(tmp_path / "x.wav")
+
+
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 @pytest.mark.parametrize("n_cut", [1, 10, 200])
 def test_ogg_without_its_last_bytes_is_refused(tmp_path: Path, subtype: str, n_cut: int) -> None:
