@@ -25,8 +25,7 @@ _MAX_CHANNELS = 1024  # as in libsndfile; more are channels and samples mistaken
 class Enhancer:
     """Removes noise from speech with one exported file.
 
-    Safe to use from many threads; can be pickled and survives a fork (of which ONNX Runtime wants
-    that the child ends with `os._exit`, as those of multiprocessing do).
+    Safe to use from many threads; can be pickled and survives a fork.
 
     Example:
         >>> enhancer = Enhancer()  # doctest: +SKIP

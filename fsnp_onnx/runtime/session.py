@@ -45,9 +45,7 @@ class MaskModel:
     """An exported file that maps noisy spectra to compressed masks.
 
     Safe to use from many threads. A forked child opens a session of its own, as sessions do not
-    survive a fork; a pickled model is opened again where it is unpickled. Such a child has to end with
-    `os._exit`, as those of multiprocessing do: ONNX Runtime's own clean-up waits for threads that did
-    not come along, even if it was merely imported.
+    survive a fork; a pickled model is opened again where it is unpickled.
 
     Attributes:
         spec: What the file says about itself.

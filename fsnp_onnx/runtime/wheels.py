@@ -5,6 +5,7 @@ They share one import package, so what is there is read from the distributions' 
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
 from types import ModuleType
 from typing import Final
@@ -41,6 +42,9 @@ def load_onnxruntime() -> ModuleType:
             f"{' and '.join(wheels)} are both installed and overwrite each other; "
             "run pip uninstall on both, then pip install 'fsnp-onnx[cpu]' or 'fsnp-onnx[gpu]'"
         )
+    # Some wheels send telemetry: at import they open a database in HOME and ask a name server, and their
+    # clean-up hangs a forked child. ONNX Runtime reads this variable at import; a user's own value stays.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime  # noqa: PLC0415 - fsnp_onnx can be imported without it
     except ImportError as error:
@@ -49,6 +53,4 @@ def load_onnxruntime() -> ModuleType:
             f"run pip install --force-reinstall {next(iter(wheels))}"
         ) from error
     module: ModuleType = onnxruntime
-    # some wheels are built with telemetry, which nobody who enhances speech has asked for
-    getattr(module, "disable_telemetry_events", lambda: None)()
     return module
