@@ -39,12 +39,12 @@ model: .venv/develop
 	$(BIN)/fsnp-export $(RUN)/checkpoint.tar --mulca original -o $(RUN)/model.onnx --force
 
 evaluate: .venv/develop
-	$(PIP) --no-deps -r training/evaluation/peers.txt
-	OMP_NUM_THREADS=1 $(BIN)/python -m training.evaluation default=$(MODEL)
+	$(PIP) --no-deps -r evaluation/peers.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation default=$(MODEL)
 
 # about an hour on two cores, most of it memory and scaling; each name is a command of its own
 bench: .venv/develop
-	$(PIP) --no-deps -r training/evaluation/peers.txt
+	$(PIP) --no-deps -r evaluation/peers.txt
 	for name in speed memory cold-start profile gemm scaling peers; do \
 	  $(BIN)/python -m benchmarks $$name || exit 1; \
 	done

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsnp_onnx.export.config import infer
-from fsnp_onnx.export.network import FullSubNetPlus
+from fsnp_onnx.export.identify import infer
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.spec import MaskSpec
 
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 import torch
 
 from fsnp_onnx.errors import FsnpError
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig
 from fsnp_onnx.export.pipeline import Options, Precision, export_checkpoint
+from fsnp_onnx.network.config import NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
 PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "int8")
 DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v1.tar")

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate, timed
-from training.evaluation.peers import find_peers
-from training.evaluation.scoring import model
+from evaluation.peers import find_peers
+from evaluation.scoring import model
 
 QUALITY = Path(__file__).parents[1] / "docs" / "quality.json"
 METRICS = ("pesq", "stoi", "si_sdr_db", "ovrl")

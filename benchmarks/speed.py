@@ -12,7 +12,7 @@ from benchmarks.networks import Network
 from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate, timed
 from fsnp_onnx import Enhancer
-from fsnp_onnx.export.parity import snr_db
+from fsnp_onnx.export.verify import snr_db
 
 
 def measure(

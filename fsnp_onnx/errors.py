@@ -1,54 +1,79 @@
-"""Every error a user can cause, as one tree.
+"""Every error that this package raises on purpose, as one tree; a class means one thing.
 
 Each class is also a builtin, so that callers catch by family or by kind::
 
     FsnpError
-    ├── MissingFileError      FileNotFoundError   a path that is not there or cannot be read
-    ├── OutputError           OSError             an output that exists, collides or cannot be written
-    ├── AudioError            ValueError          audio that cannot be decoded, enhanced or written
-    │   └── SamplesTypeError  TypeError           an array of the wrong type
-    ├── ManifestError         ValueError          a manifest or record of results that is malformed
-    ├── CheckpointError       ValueError          a file or state_dict that is no FullSubNet+ checkpoint
-    ├── ConfigError           ValueError          a configuration that is wrong or contradicts the tensors
-    ├── ModelFileError        ValueError          an ONNX file that is foreign, damaged or too new
-    ├── ProviderError         RuntimeError        an execution provider that does not start
-    ├── InstallError          ImportError         a package that is missing or installed twice
-    └── ParityError           ArithmeticError     an exported graph that differs from its network
+    ├── ArgumentError           ValueError       the call: an argument out of range or in conflict
+    │   └── ArgumentTypeError   TypeError        ... of the wrong type
+    ├── MissingFileError        FileNotFoundError  a path that does not exist or cannot be read
+    ├── OutputError             OSError          an output that exists, collides or cannot be written
+    ├── AudioError              ValueError       audio that cannot be decoded, enhanced or encoded
+    ├── ManifestError           ValueError       a manifest that is malformed
+    ├── JournalError            ValueError       a journal that is malformed or of another run
+    ├── ModelFileError          ValueError       an ONNX file that is foreign, damaged or too new
+    ├── ProviderError           RuntimeError     an execution provider that does not start
+    ├── RunError                RuntimeError     a run of the model that failed, often for want of memory
+    ├── WorkerError             RuntimeError     a process or a cluster that died or cannot be reached
+    ├── InstallError            ImportError      a package that is missing, broken or installed twice
+    ├── CheckpointError         ValueError       a file or state_dict that is not a FullSubNet+ checkpoint
+    ├── ConfigError             ValueError       a training configuration that contradicts itself or the tensors
+    ├── ExportError             RuntimeError     a network that the export tool chain cannot turn into a graph
+    └── VerificationError       ArithmeticError  an exported file that differs too much from its reference
 
 Messages are one line: what was found, what was expected, what to do.
 """
 
+from __future__ import annotations
+
 
 class FsnpError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base of all errors that this package raises on purpose."""
+
+
+class ArgumentError(FsnpError, ValueError):
+    """An argument of a call that is out of range or in conflict with another one.
+
+    Attributes:
+        argument: Name of the Python argument.
+        problem: What is wrong with it and what to give instead, as it goes on after the name.
+
+    Example:
+        >>> raise ArgumentError("jobs", "is 0; give 1 or more")
+        Traceback (most recent call last):
+        fsnp_onnx.errors.ArgumentError: jobs is 0; give 1 or more
+    """
+
+    def __init__(self, argument: str, problem: str) -> None:
+        super().__init__(argument, problem)
+        self.argument = argument
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.argument} {self.problem}"
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument of a call that has the wrong type."""
 
 
 class MissingFileError(FsnpError, FileNotFoundError):
-    """A file that does not exist or cannot be read."""
+    """A path that does not exist or cannot be read."""
 
 
 class OutputError(FsnpError, OSError):
-    """An output that exists already, collides with another or cannot be written."""
+    """An output that exists already, collides with another file or cannot be written."""
 
 
 class AudioError(FsnpError, ValueError):
-    """Audio that cannot be decoded, enhanced or written."""
-
-
-class SamplesTypeError(AudioError, TypeError):
-    """Samples that are no float array."""
+    """Audio that cannot be decoded, enhanced or encoded."""
 
 
 class ManifestError(FsnpError, ValueError):
-    """A manifest or a record of results that is malformed or belongs to another run."""
+    """A manifest that is malformed."""
 
 
-class CheckpointError(FsnpError, ValueError):
-    """A file that is no FullSubNet+ checkpoint, or one with wrong tensors."""
-
-
-class ConfigError(FsnpError, ValueError):
-    """A configuration that is invalid or contradicts the checkpoint's tensors."""
+class JournalError(FsnpError, ValueError):
+    """A journal that is malformed, or of a run with other settings."""
 
 
 class ModelFileError(FsnpError, ValueError):
@@ -59,9 +84,42 @@ class ProviderError(FsnpError, RuntimeError):
     """An execution provider that was asked for and does not start."""
 
 
+class RunError(FsnpError, RuntimeError):
+    """A run of the model that failed, most often for want of memory."""
+
+
+class WorkerError(FsnpError, RuntimeError):
+    """A worker process or a cluster that died or cannot be reached."""
+
+
 class InstallError(FsnpError, ImportError):
-    """A package that is missing, or two packages that exclude each other."""
+    """A package that is missing, broken or installed twice."""
 
 
-class ParityError(FsnpError, ArithmeticError):
+class CheckpointError(FsnpError, ValueError):
+    """A file that is not a FullSubNet+ checkpoint, or one with wrong tensors."""
+
+
+class ConfigError(FsnpError, ValueError):
+    """A training configuration that is invalid or contradicts the checkpoint's tensors."""
+
+
+class ExportError(FsnpError, RuntimeError):
+    """A network that the export tool chain cannot turn into a graph."""
+
+
+class VerificationError(FsnpError, ArithmeticError):
+    """An exported file whose numbers differ too much from its reference."""
+
+
+class ParityError(VerificationError):  # to be replaced by its two meanings above
     """An exported graph whose numbers differ from its network's."""
+
+
+class SamplesTypeError(AudioError, TypeError):  # to be replaced by ArgumentTypeError
+    """Samples that are no float array."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error as one line."""
+    return " ".join(str(error).split()) or type(error).__name__

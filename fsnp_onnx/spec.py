@@ -1,7 +1,7 @@
-"""What an exported file says to a stranger: the contract between exporter and runtime.
+"""What an exported file says about itself: the contract between the exporter and any client.
 
-The ONNX file carries one metadata entry, key ``fsnp_onnx``, whose value is the JSON text of a
-`ModelSpec`. With it and docs/format.md anybody can run the file in any language.
+The ONNX file has one metadata entry, key ``fsnp_onnx``. Its value is the JSON text of a `ModelSpec`.
+With it and docs/format.md any client can run the file, in any language.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ModelFileError
 
-METADATA_KEY = "fsnp_onnx"
-FORMAT = 1
-INPUT_NAMES = ("noisy_real", "noisy_imag")
-OUTPUT_NAME = "mask"
-SAMPLE_RATES_HZ = (100, 10_000_000)
+METADATA_KEY: Final = "fsnp_onnx"
+FORMAT: Final = 2
+SAMPLE_RATES_HZ: Final = (100, 10_000_000)
+
+Interface = Literal["mask"]
+INPUT_NAMES: Final = ("noisy_real", "noisy_imag")
+OUTPUT_NAME: Final = "mask"
 
 _MAX_N_FFT = 1 << 16
 _LEAST_OVERLAP = 1e-2  # of the summed squared windows, which the inverse transform divides by
@@ -108,21 +110,49 @@ class MaskSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A float32 input or output of the graph.
+
+    Attributes:
+        name: Its name in the graph.
+        shape: Length of each axis; a name, such as "batch", where any length is accepted.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StateSpec:
+    """What a client hands from one call of a file to the next: one tensor, zeros at the start.
+
+    Attributes:
+        input: Name of the input that takes it, float32 [batch, size].
+        output: Name of the output that returns it.
+        size: Numbers per row of the batch.
+    """
+
+    input: str
+    output: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
-    """One line of the parity certificate.
+    """One line of the verification report.
 
     Attributes:
         n_frames: Length of the probe in frames.
         batch: Number of utterances run at once.
-        max_abs_error: max |graph - float64 network| over the compressed mask.
-        allowed: Bound that ``max_abs_error`` had to keep.
+        max_abs_error: max |file - float64 network| over the compressed mask.
+        tolerance: Largest ``max_abs_error`` that passes.
         snr_db: Energy of the reference mask over the energy of the difference, in dB.
     """
 
     n_frames: int
     batch: int
     max_abs_error: float
-    allowed: float
+    tolerance: float
     snr_db: float
 
 
@@ -132,42 +162,46 @@ class SpeechProbe:
 
     Attributes:
         recording: What was enhanced.
-        snr_db: Energy of what the float32 file makes of it over that of the difference, in dB.
-        required_db: Bound that ``snr_db`` had to reach.
+        snr_db: Energy of the float32 file's output over the energy of the difference, in dB.
+        min_snr_db: Smallest ``snr_db`` that passes.
     """
 
     recording: str
     snr_db: float
-    required_db: float
+    min_snr_db: float
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Everything a stranger needs to run an exported file, and where the file comes from.
+    """Everything a client needs to run an exported file, and where the file comes from.
 
     Attributes:
         stft: Transform that the inputs must come from.
         mask: Compression of the output.
+        interface: What goes in and out; fixes `inputs` and `outputs`.
+        state: What is handed from call to call; None for files without state.
         min_frames: Shortest input in frames.
         look_ahead: Future frames that the sub-band model sees.
-        mulca: Form of the MulCA channel attention, None for networks without MulCA.
+        mulca: Variant of the MulCA channel attention, None for networks without MulCA.
         precision: Arithmetic of the graph, "float32", or "int8" for a quantised LSTM.
         network: Sizes and options of the network, for people.
         provenance: Exporter, versions, opset, checkpoint sha256 and epoch.
-        parity: The certificate, one entry per probe; of the float32 graph that was quantised if
-            the precision is "int8".
+        verification: One entry per probe; if the precision is "int8", of the float32 graph that was
+            quantised.
         quantization: How far an int8 file is from that float32 graph, one entry per recording.
     """
 
     stft: StftSpec
     mask: MaskSpec = field(default_factory=MaskSpec)
+    interface: Interface = "mask"
+    state: StateSpec | None = None
     min_frames: int = 1
     look_ahead: int = 2
     mulca: str | None = None
     precision: str = "float32"
     network: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
-    parity: tuple[Probe, ...] = ()
+    verification: tuple[Probe, ...] = ()
     quantization: tuple[SpeechProbe, ...] = ()
 
     def __post_init__(self) -> None:
@@ -178,22 +212,32 @@ class ModelSpec:
                 "expected 1 or more and 0 or more"
             )
 
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Inputs of the graph, in order."""
+        return tuple(TensorSpec(n, ("batch", self.stft.n_freqs, "frames")) for n in INPUT_NAMES)
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Outputs of the graph, in order."""
+        return (TensorSpec(OUTPUT_NAME, ("batch", 2, self.stft.n_freqs, "frames")),)
+
     def to_metadata(self) -> str:
         """Return the JSON text that goes into the file, keys sorted."""
         document = {
             "format": FORMAT,
-            "inputs": list(INPUT_NAMES),
-            "output": OUTPUT_NAME,
+            "inputs": [asdict(tensor) for tensor in self.inputs],
+            "outputs": [asdict(tensor) for tensor in self.outputs],
             **asdict(self),
         }
         return json.dumps(document, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_metadata(cls, text: str) -> ModelSpec:
-        """Read the JSON text of a file.
+        """Read the JSON text of a file of format 1 or 2.
 
         Raises:
-            ModelFileError: The text is damaged or of a format this version does not know.
+            ModelFileError: The text is damaged, or its format or interface is unknown here.
         """
         try:
             document = json.loads(text)
@@ -202,20 +246,20 @@ class ModelSpec:
             raise ModelFileError(
                 f"metadata {METADATA_KEY!r} is damaged ({error}); export the checkpoint again"
             ) from error
-        if version != FORMAT:
+        if version not in (1, FORMAT) or isinstance(version, bool):
             raise ModelFileError(
-                f"model file has format {version!r}, this version reads format {FORMAT}; "
+                f"model file has format {version!r}, this version reads formats 1 and {FORMAT}; "
                 "upgrade fsnp-onnx or export the checkpoint again"
             )
         try:
-            return _from_document(document)
+            return _from_document(_upgraded(document) if version == 1 else document)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(
                 f"metadata {METADATA_KEY!r} is incomplete or damaged ({error}); export the checkpoint again"
             ) from error
 
 
-_TYPES: dict[object, tuple[type, ...]] = {
+_TYPES: Final[dict[object, tuple[type, ...]]] = {
     "int": (int,),
     "float": (int, float),
     "str": (str,),
@@ -224,16 +268,47 @@ _TYPES: dict[object, tuple[type, ...]] = {
 }
 
 
-def _from_document(document: dict[str, Any]) -> ModelSpec:
+def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of format 1 as format 2 puts it."""
     if (document["inputs"], document["output"]) != (list(INPUT_NAMES), OUTPUT_NAME):
         raise ValueError(f"expected inputs {INPUT_NAMES} and output {OUTPUT_NAME!r}")
+    kept = {k: v for k, v in document.items() if k not in ("inputs", "output", "parity")}
+    quantization = document.get("quantization", [])
+    return kept | {
+        "interface": "mask",
+        "verification": _renamed(document["parity"], "allowed", "tolerance"),
+        "quantization": _renamed(quantization, "required_db", "min_snr_db"),
+    }
+
+
+def _renamed(tables: object, old: str, new: str) -> object:
+    """Rename a key in each of a list of tables; what is something else is refused later."""
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        return tables
+    return [{new if k == old else k: v for k, v in table.items()} for table in tables]
+
+
+def _from_document(document: dict[str, Any]) -> ModelSpec:
+    interface = document["interface"]
+    if interface not in get_args(Interface):
+        raise ModelFileError(
+            f"model file has interface {interface!r}, this version runs "
+            f"{' and '.join(get_args(Interface))}; upgrade fsnp-onnx"
+        )
     known = {f.name for f in fields(ModelSpec)}
     values = {key: value for key, value in document.items() if key in known}
     values["stft"] = _from_table(StftSpec, document["stft"])
     values["mask"] = _from_table(MaskSpec, document["mask"])
-    values["parity"] = _from_tables(Probe, document["parity"])
+    if document.get("state") is not None:
+        values["state"] = _from_table(StateSpec, document["state"])
+    values["verification"] = _from_tables(Probe, document["verification"])
     values["quantization"] = _from_tables(SpeechProbe, document.get("quantization", []))
-    return _from_table(ModelSpec, values)
+    spec = _from_table(ModelSpec, values)
+    for key in ("inputs", "outputs"):
+        expected = [{"name": t.name, "shape": list(t.shape)} for t in getattr(spec, key)]
+        if document.get(key, expected) != expected:
+            raise ValueError(f"{key} are {document[key]}, expected {expected}")
+    return spec
 
 
 def _from_tables(cls: type[T], tables: object) -> tuple[T, ...]:

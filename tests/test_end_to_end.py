@@ -68,8 +68,8 @@ def test_the_bundled_model_is_small_proven_and_the_default() -> None:
     enhancer = Enhancer()
     assert DEFAULT_MODEL.stat().st_size < 8_000_000
     assert enhancer.spec.stft.sample_rate_hz == 16000
-    assert len(enhancer.spec.parity) >= 3
-    assert all(probe.max_abs_error <= probe.allowed for probe in enhancer.spec.parity)
+    assert len(enhancer.spec.verification) >= 3
+    assert all(probe.max_abs_error <= probe.tolerance for probe in enhancer.spec.verification)
 
 
 @pytest.mark.parametrize("level_db", [-40.0, -20.0, 0.0])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fsnp_onnx.export.network import FullSubNetPlus, neighbourhoods
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, neighbourhoods
 
 N_FFT, HOP = 512, 256
 COMPRESSION = 0.3

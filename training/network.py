@@ -8,8 +8,9 @@ import torch
 
 from fsnp_onnx.errors import ConfigError
 from fsnp_onnx.export.checkpoint import read_checkpoint
-from fsnp_onnx.export.config import infer
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
+from fsnp_onnx.export.identify import infer
+from fsnp_onnx.network.config import NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 
 Form = Literal["original", "simplified"]
 

@@ -21,7 +21,7 @@ from rich.progress import Progress, TextColumn
 from torch import Tensor
 
 from fsnp_onnx import FsnpError
-from fsnp_onnx.export.network import FullSubNetPlus
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from training.bank import SAMPLE_RATE, Bank
 from training.loss import (
     HOP,

@@ -8,18 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable
-from concurrent.futures import Future
 from importlib.metadata import version
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fsnp_onnx.errors import FsnpError
-
-T = TypeVar("T")
+from fsnp_onnx.errors import FsnpError, one_line
 
 _ENDED = (129, 130, 143)  # 128 + the numbers of SIGHUP, SIGINT and SIGTERM
 
@@ -39,11 +34,6 @@ def say(message: str) -> None:
     if sys.stderr:  # None where it was closed
         sys.stderr.write(f"{message}\n")  # not typer.echo, which writes past a progress bar
         sys.stderr.flush()
-
-
-def one_line(error: BaseException) -> str:
-    """Return the message of an error as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def say_error(message: str, about: str = "") -> None:
@@ -89,24 +79,6 @@ def run(app: typer.Typer) -> NoReturn:
         say("interrupted")
         os._exit(int(code))  # a run of the model may still be on its way and cannot be joined
     sys.exit(code)
-
-
-def interruptible(work: Callable[[], T]) -> T:
-    """Call ``work`` in another thread and wait where Ctrl-C is heard.
-
-    A run of the model returns to Python only when it is finished; the main thread, which handles
-    signals, must not be the one inside it.
-    """
-    future: Future[T] = Future()
-
-    def call() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again by result()
-            future.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return future.result()
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -122,18 +122,18 @@ def _model_lines(model: dict[str, Any]) -> list[str]:
     rows += [(key, model[key]) for key in ("mulca", "precision")]
     rows += [(f"{group} {key}", value) for group in groups for key, value in model[group].items()]
     lines = _aligned(rows)
-    if not model["parity"]:
+    if not model["verification"]:
         return [*lines, "the file carries no parity certificate"]
     lines.append(f"{'frames':>8}{'batch':>7}{'max |error|':>13}{'allowed':>10}{'SNR dB':>8}")
-    for probe in model["parity"]:
+    for probe in model["verification"]:
         lines.append(
             f"{probe['n_frames']:8d}{probe['batch']:7d}{probe['max_abs_error']:13.1e}"
-            f"{probe['allowed']:10.1e}{probe['snr_db']:8.1f}"
+            f"{probe['tolerance']:10.1e}{probe['snr_db']:8.1f}"
         )
     if model["quantization"]:
         lines.append("(of the float32 graph; int8 against it, SNR of the enhanced waveform:)")
     lines += [
-        f"{probe['snr_db']:8.1f} dB on {probe['recording']} ({probe['required_db']:g} dB required)"
+        f"{probe['snr_db']:8.1f} dB on {probe['recording']} ({probe['min_snr_db']:g} dB required)"
         for probe in model["quantization"]
     ]
     return lines

@@ -13,20 +13,20 @@ from typing import Annotated, Literal
 
 import typer
 
+from fsnp_onnx.batch.inputs import add_inputs, add_manifest
+from fsnp_onnx.batch.journal import Results
+from fsnp_onnx.batch.lock import locked
+from fsnp_onnx.batch.manifest import SUFFIXES
+from fsnp_onnx.batch.plan import Plan, require_free
+from fsnp_onnx.batch.processes import enhance_in_processes
+from fsnp_onnx.batch.recording import Settings
+from fsnp_onnx.batch.run import Engine, Run, enhance_here
 from fsnp_onnx.cli.console import VersionOption, new_app, run
-from fsnp_onnx.cli.lock import locked
-from fsnp_onnx.cli.manifest import SUFFIXES
-from fsnp_onnx.cli.plan import Plan, require_free
-from fsnp_onnx.cli.plot import require_matplotlib
-from fsnp_onnx.cli.pool import enhance_in_processes
-from fsnp_onnx.cli.recording import Settings
 from fsnp_onnx.cli.reporter import Reporter
-from fsnp_onnx.cli.results import Results
-from fsnp_onnx.cli.run import Engine, Run, enhance_here
-from fsnp_onnx.cli.targets import add_inputs, add_manifest
 from fsnp_onnx.errors import OutputError
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
+from fsnp_onnx.runtime.plot import require_matplotlib
 
 app = new_app()
 
@@ -205,7 +205,7 @@ def _local_engine(settings: Settings, n_processes: int) -> Engine:
 def _ray_engine(
     plan: Plan, settings: Settings, address: str | None, n_actors: int | None, gpus: float
 ) -> Engine:
-    from fsnp_onnx.cli.ray_engine import Cluster, enhance_on_cluster  # noqa: PLC0415 - seldom used
+    from fsnp_onnx.batch.cluster import Cluster, enhance_on_cluster  # noqa: PLC0415 - seldom used
 
     if settings.plot:
         raise typer.BadParameter("is drawn on this machine only", param_hint="'--plot'")

@@ -149,10 +149,10 @@ def _lines(report: Report) -> list[str]:
         f"{'file':40} {'MulCA':10} {'MB':>6} {'nodes':>6} {'max |error|':>11} {'allowed':>8} {'SNR dB':>7}"
     )
     for file in report.exported:
-        worst = max(file.spec.parity, key=lambda probe: probe.max_abs_error / probe.allowed)
+        worst = max(file.spec.verification, key=lambda probe: probe.max_abs_error / probe.tolerance)
         lines.append(
             f"{file.path!s:40} {file.spec.mulca or '-':10} {file.n_bytes / 1e6:6.2f} "
-            f"{file.n_nodes:6d} {worst.max_abs_error:11.1e} {worst.allowed:8.1e} {worst.snr_db:7.1f}"
+            f"{file.n_nodes:6d} {worst.max_abs_error:11.1e} {worst.tolerance:8.1e} {worst.snr_db:7.1f}"
         )
     lines.append("(error of the mask against the float64 network, worst of all probes)")
     for file in report.exported:
@@ -160,13 +160,13 @@ def _lines(report: Report) -> list[str]:
             least = min(file.spec.quantization, key=lambda probe: probe.snr_db)
             lines.append(
                 f"{file.path.name}: the float32 graph was proven; int8 is {least.snr_db:.1f} dB SNR "
-                f"from it on {least.recording} (the least; {least.required_db:g} dB required)"
+                f"from it on {least.recording} (the least; {least.min_snr_db:g} dB required)"
             )
     if any(file.spec.quantization for file in report.exported) and products_overflow(
         load_onnxruntime()
     ):
         lines.append(f"note: {SLOW_INT8}; a CPU with VNNI gains more")
-    loosest = max(p.allowed for file in report.exported for p in file.spec.parity)
+    loosest = max(p.tolerance for file in report.exported for p in file.spec.verification)
     if loosest > 0.1:  # a hundredth of what the clamped mask spans
         lines.append(
             f"note: a bound of {loosest:.2g} excludes little; float32 itself is that far off on this "

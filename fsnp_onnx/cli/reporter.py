@@ -11,9 +11,9 @@ from dataclasses import asdict
 
 import typer
 
+from fsnp_onnx.batch.plan import STREAM
+from fsnp_onnx.batch.recording import Report
 from fsnp_onnx.cli.console import say, say_error
-from fsnp_onnx.cli.plan import STREAM
-from fsnp_onnx.cli.recording import Report
 
 
 class Reporter:

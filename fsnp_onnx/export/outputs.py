@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsnp_onnx.errors import ConfigError, OutputError
-from fsnp_onnx.export.attention import MULCA_FORMS, MulcaForm
-from fsnp_onnx.export.network import NetworkConfig
+from fsnp_onnx.network.config import MULCA_FORMS, MulcaForm, NetworkConfig
 
 
 def choose_forms(

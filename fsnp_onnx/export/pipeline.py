@@ -16,18 +16,18 @@ from typing import Any, Literal, get_args
 import onnx
 
 from fsnp_onnx.errors import CheckpointError, ConfigError
-from fsnp_onnx.export.assemble import assemble
-from fsnp_onnx.export.attention import MulcaForm
 from fsnp_onnx.export.checkpoint import Checkpoint, read_checkpoint
-from fsnp_onnx.export.compact import compact
-from fsnp_onnx.export.config import Inferred, infer, read_toml
 from fsnp_onnx.export.fidelity import Difference, certify_quantization, compare_forms
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
+from fsnp_onnx.export.graph.compact import compact
+from fsnp_onnx.export.graph.mask import assemble
+from fsnp_onnx.export.graph.quantize import quantize, require_quantisable
+from fsnp_onnx.export.graph.simplify import simplify
+from fsnp_onnx.export.graph.torch_export import trace_full_band, trace_sub_band
+from fsnp_onnx.export.identify import Inferred, infer, read_toml
 from fsnp_onnx.export.outputs import check_outputs, choose_forms, output_paths
-from fsnp_onnx.export.parity import certify, probe_sizes
-from fsnp_onnx.export.quantize import quantize, require_quantisable
-from fsnp_onnx.export.simplify import simplify
-from fsnp_onnx.export.trace import trace_full_band, trace_sub_band
+from fsnp_onnx.export.verify import certify, probe_sizes
+from fsnp_onnx.network.config import MulcaForm, NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 from fsnp_onnx.runtime.files import replacing
 from fsnp_onnx.spec import METADATA_KEY, ModelSpec
 
@@ -227,7 +227,7 @@ def _export_form(
     on_step(f"proving parity{name}")
     reference = with_mulca(network, "original") if spec.mulca == "equivalent" else network
     sizes = probe_sizes(spec.min_frames, spec.look_ahead, options.block_frames)
-    spec = replace(spec, parity=certify(_stamp(graph, spec), reference, sizes))
+    spec = replace(spec, verification=certify(_stamp(graph, spec), reference, sizes))
     if options.precision == "int8":
         on_step(f"quantising, and comparing with float32 on speech{name}")
         float32 = _stamp(graph, spec)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from fsnp_onnx.errors import CheckpointError, ConfigError
-from fsnp_onnx.export.attention import MulCA
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig
+from fsnp_onnx.network.attention import MulCA
+from fsnp_onnx.network.config import NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
 
 def read_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks.networks import Network, prepare
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig
+from fsnp_onnx.network.config import NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
 CONFIG = NetworkConfig(
     n_freqs=33,

@@ -17,9 +17,9 @@ from benchmarks.networks import PRECISIONS, Network, prepare
 from benchmarks.nodes import Node, read
 from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate
+from evaluation.scoring import Enhance, System
 from fsnp_onnx import Enhancer
 from fsnp_onnx.export.pipeline import Options
-from training.evaluation.scoring import Enhance, System
 
 N_FREQS, N_HIDDEN, N_FEATURES, HOP = 33, 8, 10, 32
 

@@ -37,7 +37,9 @@ def certified(tmp_path: Path) -> Path:
     probes = (Probe(8, 1, 1.5e-6, 2e-5, 121.4), Probe(300, 2, 3.5e-6, 2e-5, 118.0))
     model = build()
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: replace(SPEC, parity=probes).to_metadata()})
+    onnx.helper.set_model_props(
+        model, {METADATA_KEY: replace(SPEC, verification=probes).to_metadata()}
+    )
     path = tmp_path / "certified.onnx"
     onnx.save(model, path)
     return path
@@ -62,7 +64,7 @@ def test_certificate_of_a_quantised_file_is_shown(
     model = build()
     del model.metadata_props[:]
     probes = (SpeechProbe("speech in rain", 41.26, 30.0),)
-    spec = replace(SPEC, precision="int8", parity=(Probe(8, 1, 1e-6, 2e-5, 99.0),))
+    spec = replace(SPEC, precision="int8", verification=(Probe(8, 1, 1e-6, 2e-5, 99.0),))
     metadata_text = replace(spec, quantization=probes).to_metadata()
     onnx.helper.set_model_props(model, {METADATA_KEY: metadata_text})
     path = tmp_path / "int8.onnx"
@@ -77,7 +79,7 @@ def test_json_holds_the_same(run: Run, certified: Path, capsys: pytest.CaptureFi
     assert findings["threads"]["default"] >= 1
     assert findings["providers"]["cpu"] == "starts"
     assert findings["model"]["stft"]["n_fft"] == 512
-    assert findings["model"]["parity"][0]["max_abs_error"] == 1.5e-6
+    assert findings["model"]["verification"][0]["max_abs_error"] == 1.5e-6
     assert findings["errors"] == []
 
 

@@ -52,7 +52,7 @@ def test_an_export_says_what_it_inferred_and_proved(checkpoint: Path, tmp_path: 
     assert "proving parity" in done.stderr
     assert "Warning" not in done.stderr
     document = json.loads(report.read_text())
-    assert document["files"][0]["spec"]["parity"]
+    assert document["files"][0]["spec"]["verification"]
     assert document["files"][0]["bytes"] == output.stat().st_size
     assert document["sources"]["look_ahead"] == "published default"
 

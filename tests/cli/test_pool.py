@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from fsnp_onnx.cli import enhance, pool
-from fsnp_onnx.cli.plan import Job
-from fsnp_onnx.cli.recording import Settings
-from fsnp_onnx.cli.run import Outcomes
+from fsnp_onnx.batch import processes as pool
+from fsnp_onnx.batch.plan import Job
+from fsnp_onnx.batch.recording import Settings
+from fsnp_onnx.batch.run import Outcomes
+from fsnp_onnx.cli import enhance
 from tests.cli.shell import contents, members, recordings, shell, wait_for
 from tests.runtime.signals import noise
 
@@ -25,7 +26,7 @@ _PATCHED = """
 import os, sys, time
 from pathlib import Path
 import soundfile
-from fsnp_onnx.cli import enhance, recording
+from fsnp_onnx.batch import recording; from fsnp_onnx.cli import enhance
 
 read = recording.audio.read
 def read_or_die(path, name):

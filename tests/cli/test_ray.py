@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from fsnp_onnx.cli import enhance, ray_engine, remote
-from fsnp_onnx.cli.plan import Job
+from fsnp_onnx.batch import cluster as ray_engine
+from fsnp_onnx.batch import storage as remote
+from fsnp_onnx.batch.plan import Job
+from fsnp_onnx.cli import enhance
 from fsnp_onnx.errors import MissingFileError, OutputError
 from tests.cli.shell import contents, recordings, shell, wait_for
 
@@ -32,7 +34,7 @@ cluster.shutdown()
 """
 _DEADLY = """
 import os
-from fsnp_onnx.cli import recording
+from fsnp_onnx.batch import recording
 read = recording._read
 recording._read = lambda name: os.kill(os.getpid(), 9) if "deadly" in name else read(name)
 """

@@ -346,7 +346,7 @@ def test_an_output_stays_this_runs_own_when_its_store_cannot_be_reached_once(
     cut = record.rindex(b"done,")  # killed with the output in place, before that was noted
     Path("r.csv").write_bytes(record[:cut])
     with monkeypatch.context() as patched:
-        patched.setattr("fsnp_onnx.cli.run.require_free", unreachable)
+        patched.setattr("fsnp_onnx.batch.run.require_free", unreachable)
         assert run(*line) == 1
     assert run(*line) == 0
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fsnp_onnx.export.attention import MulcaForm
 from fsnp_onnx.export.checkpoint import read_checkpoint
-from fsnp_onnx.export.config import infer, read_toml
-from fsnp_onnx.export.network import FullSubNetPlus
+from fsnp_onnx.export.identify import infer, read_toml
 from fsnp_onnx.export.pipeline import Report, export_checkpoint
+from fsnp_onnx.network.config import MulcaForm
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
 torch.set_num_threads(1)  # small networks; OpenMP threads that wait for each other spin
 

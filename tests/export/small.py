@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig
+from fsnp_onnx.network.config import NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
 CONFIG = NetworkConfig(
     n_freqs=17, sb_num_neighbors=15, tcn_hidden_size=8, tcn_blocks=3, sub_band_hidden_size=6

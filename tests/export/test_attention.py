@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsnp_onnx.export.attention import EquivalentMulCA, MulCA, SimplifiedMulCA
+from fsnp_onnx.network.attention import EquivalentMulCA, MulCA, SimplifiedMulCA
 
 
 def mulca_pair(seed: int, kernel_sizes: tuple[int, int, int]) -> tuple[MulCA, EquivalentMulCA]:

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fsnp_onnx.errors import CheckpointError, ConfigError, MissingFileError
-from fsnp_onnx.export.attention import MulCA
-from fsnp_onnx.export.config import infer, read_toml
-from fsnp_onnx.export.network import NetworkConfig
+from fsnp_onnx.export.identify import infer, read_toml
+from fsnp_onnx.network.attention import MulCA
+from fsnp_onnx.network.config import NetworkConfig
 from tests.export.small import CONFIG, state_dict
 
 

@@ -13,11 +13,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from fsnp_onnx.export import full_band
-from fsnp_onnx.export.assemble import assemble
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
-from fsnp_onnx.export.sequence import TcnBlock
-from fsnp_onnx.export.trace import trace_full_band, trace_sub_band
+from fsnp_onnx.export.graph import full_band
+from fsnp_onnx.export.graph.mask import assemble
+from fsnp_onnx.export.graph.torch_export import trace_full_band, trace_sub_band
+from fsnp_onnx.network.config import NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
+from fsnp_onnx.network.sequence import TcnBlock
 from tests.export.conftest import open_session, run
 
 SMALL = NetworkConfig(

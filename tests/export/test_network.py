@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fsnp_onnx.export.attention import MulcaForm
-from fsnp_onnx.export.network import FullSubNetPlus, NetworkConfig, with_mulca
+from fsnp_onnx.network.config import MulcaForm, NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 from tests.export.conftest import NAMES, WITH_MULCA, golden_network, utterances
 
 

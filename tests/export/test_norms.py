@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from fsnp_onnx.export import norms
+from fsnp_onnx.network import norms
+from fsnp_onnx.network.config import Norm
 
 
 @pytest.mark.parametrize("norm", ["offline_laplace_norm", "offline_gaussian_norm"])
 @pytest.mark.parametrize(("n_frames", "shift"), [(1, 0.0), (1, 3.0), (700, 0.1)])
 def test_offline_statistics_from_sums_are_those_of_the_entries(
-    norm: norms.Norm, n_frames: int, shift: float
+    norm: Norm, n_frames: int, shift: float
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 9, n_frames, generator=generator, dtype=torch.float64) + shift
@@ -32,7 +33,7 @@ def test_the_spread_of_a_constant_is_no_root_of_a_rounding_below_zero() -> None:
     assert spread == norms.OFFLINE_EPSILON
 
 
-def from_sums(x: Tensor, norm: norms.Norm) -> norms.Statistics:
+def from_sums(x: Tensor, norm: Norm) -> norms.Statistics:
     powers = range(1, 1 + len(norms.sums_over_time(norm)))
     totals = [(x**power).sum((1, 2), keepdim=True) for power in powers]
     return norms.offline_statistics(totals, x[0].numel())

@@ -14,13 +14,12 @@ from onnx import numpy_helper
 
 from fsnp_onnx.errors import ConfigError, OutputError, ParityError
 from fsnp_onnx.export import pipeline
-from fsnp_onnx.export.attention import MulcaForm
-from fsnp_onnx.export.compact import compact
-from fsnp_onnx.export.network import NetworkConfig
+from fsnp_onnx.export.graph.compact import compact
+from fsnp_onnx.export.graph.torch_export import TRACED_FRAMES
 from fsnp_onnx.export.outputs import choose_forms, output_paths
-from fsnp_onnx.export.parity import probe_sizes, probe_spectrum
 from fsnp_onnx.export.pipeline import Options, export_checkpoint
-from fsnp_onnx.export.trace import TRACED_FRAMES
+from fsnp_onnx.export.verify import probe_sizes, probe_spectrum
+from fsnp_onnx.network.config import MulcaForm, NetworkConfig
 from fsnp_onnx.spec import StftSpec
 from tests.export.conftest import open_session, run
 from tests.export.small import CONFIG, save, state_dict
@@ -98,7 +97,7 @@ def test_weights_that_are_float16_numbers_are_stored_as_such_and_lose_nothing(
         for weight in graph.initializer:
             stored[weight.data_type] = stored.get(weight.data_type, 0) + int(np.prod(weight.dims))
         assert stored[onnx.TensorProto.FLOAT16] > stored[onnx.TensorProto.FLOAT]
-    assert all(probe.max_abs_error <= probe.allowed for probe in file.spec.parity)
+    assert all(probe.max_abs_error <= probe.tolerance for probe in file.spec.verification)
 
 
 def test_weights_that_are_no_float16_numbers_are_left_alone() -> None:

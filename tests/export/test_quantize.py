@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 
 from fsnp_onnx import Enhancer
 from fsnp_onnx.errors import ConfigError, ParityError
-from fsnp_onnx.export import quantize as quantization
 from fsnp_onnx.export.checkpoint import read_checkpoint
-from fsnp_onnx.export.config import infer
 from fsnp_onnx.export.fidelity import recordings
-from fsnp_onnx.export.network import FullSubNetPlus
+from fsnp_onnx.export.graph import quantize as quantization
+from fsnp_onnx.export.graph.quantize import quantize, round_rows
+from fsnp_onnx.export.graph.simplify import simplify
+from fsnp_onnx.export.graph.torch_export import trace_sub_band
+from fsnp_onnx.export.identify import infer
 from fsnp_onnx.export.outputs import output_paths
-from fsnp_onnx.export.parity import probe_spectrum, snr_db
 from fsnp_onnx.export.pipeline import Options, Report, export_checkpoint
-from fsnp_onnx.export.quantize import quantize, round_rows
-from fsnp_onnx.export.simplify import simplify
-from fsnp_onnx.export.trace import trace_sub_band
+from fsnp_onnx.export.verify import probe_spectrum, snr_db
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.runtime.session import MaskModel, session_options
 from tests.export.small import CONFIG, save, state_dict
 
@@ -124,7 +124,7 @@ def quantised(tmp_path_factory: pytest.TempPathFactory) -> Report:
 def test_the_certificate_holds_on_the_file_that_was_written(quantised: Report) -> None:
     (file,) = quantised.exported
     assert file.spec.precision == "int8"
-    assert file.spec.parity
+    assert file.spec.verification
     assert MaskModel(file.path).spec == file.spec
     float32, int8 = Enhancer(provider="cpu"), Enhancer(file.path, provider="cpu")
     for (_, noisy), probe in zip(recordings(16000), file.spec.quantization, strict=True):

@@ -9,9 +9,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fsnp_onnx.export.network import FullSubNetPlus
-from fsnp_onnx.export.simplify import simplify
-from fsnp_onnx.export.trace import SOURCES, state_names, trace_sub_band
+from fsnp_onnx.export.graph.simplify import simplify
+from fsnp_onnx.export.graph.torch_export import SOURCES, state_names, trace_sub_band
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from tests.export.small import CONFIG
 
 N_FRAMES, BATCH = 4, 2

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from fsnp_onnx import Enhancer
-from fsnp_onnx.export.network import FullSubNetPlus
 from fsnp_onnx.export.pipeline import Report
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from tests.export.conftest import golden_network
 
 Samples = NDArray[np.float32]

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from fsnp_onnx import Enhancer, export_checkpoint
 from fsnp_onnx.errors import ConfigError
-from fsnp_onnx.export.network import NetworkConfig
+from fsnp_onnx.network.config import NetworkConfig
 from training import network, prepare, train
 from training.bank import SAMPLE_RATE, Bank
 from training.loss import decompress, keep_bins, kept_mask, stft

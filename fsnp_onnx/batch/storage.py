@@ -1,0 +1,217 @@
+"""Sound files behind URLs (s3://, gs://, ...), through fsspec."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from fsnp_onnx.batch.discover import Found, is_sound
+from fsnp_onnx.errors import FsnpError, InstallError, MissingFileError, OutputError
+
+T = TypeVar("T")
+
+_MOVING = {"file", "sftp", "smb"}  # have files that can be moved; object stores copy them instead
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is a URL and not a path."""
+    return "://" in name
+
+
+def last_name(url: str) -> str:
+    """Return what a file is called, without what a web server is told beside it."""
+    if url.startswith(("http://", "https://")):
+        url = unquote(urlsplit(url).path)
+    return url.rpartition("/")[2]
+
+
+def is_folder(url: str) -> bool:
+    """Whether files lie below a URL."""
+    return bool(_asked(url, lambda fs, path: fs.isdir(path)))
+
+
+def exists(url: str) -> bool:
+    """Whether something lies at a URL."""
+    return bool(_asked(url, lambda fs, path: fs.exists(path)))
+
+
+def stamp(url: str) -> tuple[int, str]:
+    """Return the size in bytes of a file and when it was changed ("" if its store cannot tell)."""
+
+    def ask(fs: Any, path: str) -> tuple[int, str]:
+        size = int(fs.size(path) or 0)
+        try:
+            return size, str(fs.modified(path))
+        except NotImplementedError:
+            return size, ""
+
+    return _asked(url, ask)
+
+
+def sound_files(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
+    """Yield the sound files below a URL, sorted by folder and name.
+
+    Hidden files and what lies in ``output`` are passed over.
+
+    Args:
+        url: Where to look.
+        output: The folder that the enhanced files go to.
+        recursive: Whether to look into the folders below.
+
+    Raises:
+        MissingFileError: The folder cannot be read.
+    """
+    fs, root = _filesystem(url)
+    root, own = root.rstrip("/"), output.rstrip("/")
+    base = url.rstrip("/")
+    walk = fs.walk(root, maxdepth=None if recursive else 1, detail=True, on_error="raise")
+    while step := _asked(url, lambda *_: next(walk, None)):
+        folder, _, files = step
+        below = folder.rstrip("/")[len(root) :].strip("/")
+        at = f"{base}/{below}".rstrip("/")
+        if at != base and f"{at}/".startswith(f"{own}/"):
+            continue
+        for name, info in sorted(files.items()):
+            if is_sound(name):
+                relative = f"{below}/{name}".lstrip("/")
+                yield Found(f"{base}/{relative}", relative, int(info.get("size") or 0))
+
+
+def require_lasting(url: str) -> None:
+    """Refuse an output in the memory of this process.
+
+    Raises:
+        OutputError: It is there.
+    """
+    if url.startswith("memory://"):
+        raise OutputError(f"{url} would end with this process; give a path or another URL")
+
+
+@contextmanager
+def fetched(name: str) -> Iterator[Path]:
+    """Yield a path with the content of a file, which for a URL is a copy that goes afterwards.
+
+    Raises:
+        MissingFileError: The file cannot be read.
+    """
+    if not is_url(name):
+        yield Path(name)
+        return
+    with _beside(name) as copy:
+        _asked(name, lambda fs, path: fs.get_file(path, str(copy)))
+        yield copy
+
+
+@contextmanager
+def stored(name: str, token: str) -> Iterator[Path]:
+    """Yield a path whose content is a file's when the block has succeeded.
+
+    An object store shows an object when all of it has arrived. Behind file, sftp and smb it is sent
+    to a temporary file, which then takes its place. Elsewhere it is as the store does it.
+
+    Args:
+        name: Path or URL of the file.
+        token: Names the temporary file.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    if not is_url(name):
+        yield Path(name)
+        return
+    with _beside(name) as copy:
+        yield copy
+        fs, path = _filesystem(name)
+        try:
+            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            _put(fs, str(copy), path, token)
+        except Exception as error:  # each store has exceptions of its own
+            raise OutputError(f"cannot write {name} ({error})") from error
+
+
+def remove_partial(url: str, token: str) -> None:
+    """Remove what a process that was killed has left of an output."""
+    with suppress(Exception):  # not there, most often, and each store has exceptions of its own
+        fs, path = _filesystem(url)
+        if _moves_files(fs):
+            fs.rm_file(_partial(path, token))
+
+
+def _put(fs: Any, copy: str, path: str, token: str) -> None:
+    if not _moves_files(fs) or fs.isdir(path):  # into which a file would be moved
+        fs.put_file(copy, path)
+        return
+    partial = _partial(path, token)
+    try:
+        fs.put_file(copy, partial)
+        try:
+            fs.mv(partial, path)
+        except Exception:  # noqa: BLE001 - of a server that does not move over a file
+            _replace(fs, partial, path, copy)
+    except BaseException:
+        with suppress(Exception):
+            fs.rm_file(partial)
+        raise
+
+
+def _replace(fs: Any, partial: str, path: str, copy: str) -> None:
+    try:
+        fs.rm_file(path)
+        fs.mv(partial, path)
+    except Exception:  # noqa: BLE001 - of a server that does not move at all, or has done so
+        fs.put_file(copy, path)
+        with suppress(Exception):
+            fs.rm_file(partial)
+
+
+def _moves_files(fs: Any) -> bool:
+    names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+    return not _MOVING.isdisjoint(names)
+
+
+def _partial(path: str, token: str) -> str:
+    return f"{path.rpartition('/')[0]}/.fsnp-{token}.part"
+
+
+@contextmanager
+def _beside(url: str) -> Iterator[Path]:
+    """Yield a path for a copy, of the same kind by its name, which may be too long for a file."""
+    with tempfile.TemporaryDirectory(prefix="fsnp-") as folder:
+        yield Path(folder) / f"recording{Path(last_name(url)).suffix[:16]}"
+
+
+def _asked(url: str, ask: Callable[[Any, str], T]) -> T:
+    fs, path = _filesystem(url)
+    try:
+        return ask(fs, path)
+    except Exception as error:  # each store has exceptions of its own
+        reason = getattr(error, "strerror", None) or error
+        if isinstance(error, FileNotFoundError):  # of which stores tell the place, or nothing
+            reason = os.strerror(errno.ENOENT)
+        raise MissingFileError(f"cannot read {url} ({reason})") from error
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    try:
+        from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra
+
+        fs, path = url_to_fs(url)
+    except ImportError as error:
+        if error.name and error.name.startswith("fsspec"):
+            remedy = "run pip install 'fsnp-onnx[ray]'"
+        else:
+            remedy = "install it beside fsnp-onnx"
+        raise InstallError(
+            f"{url} needs a package that is not installed ({error}); {remedy}"
+        ) from error
+    except FsnpError:
+        raise
+    except Exception as error:
+        raise MissingFileError(f"cannot open {url} ({error})") from error
+    return fs, path

@@ -1,0 +1,172 @@
+"""The TCNs of the full-band stage, between its traced beginning and its traced end, in ONNX's text syntax.
+
+They run over blocks of frames, so that no hidden tensor of a whole utterance exists; tcn_block.py tells
+how. Tensors are time-major, [T, B, C]: a 1x1 convolution is one matrix product over T B rows, frames are
+contiguous, and a Scan writes its blocks straight to their places.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper, parser
+
+from fsnp_onnx.export.graph.tcn import (
+    array,
+    tcn_block,
+    tcn_block_weights,
+    tcn_blocks,
+)
+from fsnp_onnx.network import norms
+from fsnp_onnx.network.config import NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import Branch, FullSubNetPlus
+from fsnp_onnx.network.sequence import TcnModel
+
+BRANCHES: Final[tuple[Branch, ...]] = ("", "_real", "_imag")
+FRAMES_PER_BLOCK: Final = 256  # half a megabyte per hidden tensor: what stays in a core's cache
+_DOUBLE: Final = int(onnx.TensorProto.DOUBLE)
+
+
+def tcn_glue(network: FullSubNetPlus) -> onnx.GraphProto:
+    """Return the TCNs of the three branches with their weights.
+
+    The graph reads ``input``, ``input_real`` and ``input_imag``, [T, B, F], and gives ``n_frames`` (T as
+    int64 [1]), ``attended`` (the first input), ``fb``, ``fb_real`` and ``fb_imag``, all four filled up
+    with zeros to whole blocks of frames, and the sums over time that the sub-band norm needs, ``fb_sums``
+    and ``fb_squares``, float64 [B, F], and so on.
+    """
+    config = network.config
+    models = (network.fb_model, network.fb_model_real, network.fb_model_imag)
+    branches = [_branch(b, model, config) for b, model in zip(BRANCHES, models, strict=True)]
+    graph = parser.parse_graph(f"""
+    tcns () => () <{_constants(config)}>
+    {{
+      n_frames = Shape<start: int = 0, end: int = 1>(input)
+      batch = Shape<start: int = 1, end: int = 2>(input)
+      block = Min(most_frames, n_frames)
+      n_frames_and_block = Add(n_frames, block)
+      last_covered = Sub(n_frames_and_block, one)
+      n_blocks = Div(last_covered, block)
+      block_count = Squeeze(n_blocks)
+      block_numbers = Range(first_number, block_count, next_number)
+      flat_starts = Mul(block_numbers, block)
+      starts = Unsqueeze(flat_starts, one)
+      ends = Add(starts, block)
+      stops = Min(ends, n_frames)
+      n_padded = Mul(n_blocks, block)
+      n_excess = Sub(n_padded, n_frames)
+      to_whole_blocks = Concat<axis: int = 0>(zero, zero, zero, n_excess, zero, zero)
+      input_shape = Concat<axis: int = 0>(rest, batch, n_freqs)
+      blocks_shape = Concat<axis: int = 0>(rest, block, batch, n_freqs)
+      hidden_shape = Concat<axis: int = 0>(rest, batch, n_hidden)
+      sum_shape = Concat<axis: int = 0>(batch, one)
+      sums_shape = Concat<axis: int = 0>(batch, n_freqs)
+      no_sum_yet = ConstantOfShape<value: tensor = double[1] {{0}}>(sum_shape)
+      no_sums_yet = ConstantOfShape<value: tensor = double[1] {{0}}>(sums_shape)
+      n_frames_double = Cast<to: int = {_DOUBLE}>(n_frames)
+      n_entries = Mul(n_frames_double, n_hidden_double)
+      {"".join(branches)}
+    }}""")
+    for branch, model in zip(BRANCHES, models, strict=True):
+        for name, values in (_stacked(model) | _linear(model)).items():
+            graph.initializer.append(numpy_helper.from_array(values, f"fb{branch}_{name}"))
+    return graph
+
+
+def _constants(config: NetworkConfig) -> str:
+    n_freqs, n_hidden = config.n_freqs, config.tcn_hidden_size
+    taps = ", ".join(f"int64[1] tap_{k} = {{{k}}}" for k in range(config.tcn_kernel_size))
+    return f"""
+     int64[1] most_frames = {{{FRAMES_PER_BLOCK}}}, int64[1] zero = {{0}}, int64[1] one = {{1}},
+     int64 first_number = {{0}}, int64 next_number = {{1}}, int64 n_tcn_blocks = {{{config.tcn_blocks}}},
+     int64[1] time_axis = {{0}}, int64[1] channel_axis = {{2}}, int64[1] rest = {{-1}},
+     int64[1] n_freqs = {{{n_freqs}}}, int64[2] input_rows = {{-1, {n_freqs}}},
+     int64[1] n_hidden = {{{n_hidden}}}, int64[2] hidden_rows = {{-1, {n_hidden}}},
+     float n_hidden_float = {{{n_hidden}}}, double n_hidden_double = {{{n_hidden}}},
+     float float_zero = {{0}}, float six = {{6}}, double double_zero = {{0}},
+     double double_one = {{1}}, {taps}"""
+
+
+def _branch(suffix: Branch, model: TcnModel, config: NetworkConfig) -> str:
+    """A Loop over the TCN blocks of one branch, then its linear layer."""
+    branch = f"fb{suffix}"
+    carried = f"float[blocks,block_frames,batch,{config.n_freqs}]"
+    weights = _lines(f"{{0}} = Gather({branch}_{{0}}, number)", _stacked(model))
+    return f"""
+      attended{suffix} = Pad(input{suffix}, to_whole_blocks)
+      {branch}_first = Reshape(attended{suffix}, blocks_shape)
+      {branch}_last = Loop(n_tcn_blocks, , {branch}_first) <
+        body: graph = tcn_block (int64 number, bool go, {carried} carried)
+          => (bool go_on, {carried} next)
+        {{
+          go_on = Identity(go)
+          {weights}
+          {tcn_block(model)}
+        }}
+      >
+      {_linear_layer(branch, config)}"""
+
+
+def _linear_layer(branch: str, config: NetworkConfig) -> str:
+    """ReLU, linear layer and activation in blocks of frames, and the sums for the sub-band norm."""
+    sums = norms.sums_over_time(config.norm)
+    row_sum = f"double[batch,{config.n_freqs}]"
+    before = "".join(f"{row_sum} {name}, " for name in sums)
+    after = "".join(f"{row_sum} new_{name}, " for name in sums)
+    terms = {
+        "sums": f"of_sums = Cast<to: int = {_DOUBLE}>(output)",
+        "squares": "of_squares = Mul(of_sums, of_sums)",
+    }
+    results = ", ".join(f"{branch}_{name}" for name in (*sums, "blocks"))
+    return f"""
+      {branch}_x = Reshape({branch}_last, input_shape)
+      {results} = Scan <
+        num_scan_inputs: int = 2,
+        body: graph = linear_layer ({before}int64[1] start, int64[1] stop)
+          => ({after}float[block_frames,batch,{config.n_freqs}] padded_output)
+        {{
+          frames = Slice({branch}_x, start, stop, time_axis)
+          rectified = Relu(frames)
+          rows = Reshape(rectified, input_rows)
+          linear = Gemm<transB: int = 1>(rows, {branch}_linear_weight, {branch}_linear_bias)
+          active = {_activation(config)}
+          output = Reshape(active, input_shape)
+          n_block_frames = Sub(stop, start)
+          n_missing = Sub(block, n_block_frames)
+          at_the_end = Concat<axis: int = 0>(zero, zero, zero, n_missing, zero, zero)
+          padded_output = Pad(output, at_the_end)
+          {_lines("{0}", [terms[name] for name in sums])}
+          {_lines("block_{0} = ReduceSum<keepdims: int = 0>(of_{0}, time_axis)", sums)}
+          {_lines("new_{0} = Add({0}, block_{0})", sums)}
+        }}
+      > ({"no_sums_yet, " * len(sums)} starts, stops)
+      {branch} = Reshape({branch}_blocks, input_shape)
+    """
+
+
+def _activation(config: NetworkConfig) -> str:
+    operators = {
+        "ReLU": "Relu(linear)",
+        "ReLU6": "Clip(linear, float_zero, six)",
+        "Tanh": "Tanh(linear)",
+        None: "Identity(linear)",
+    }
+    return operators[config.fb_activation]
+
+
+def _stacked(model: TcnModel) -> dict[str, NDArray[Any]]:
+    """Weights of all TCN blocks, stacked along a first axis for the Loop to index."""
+    rows = [tcn_block_weights(block) for block in tcn_blocks(model)]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _linear(model: TcnModel) -> dict[str, NDArray[Any]]:
+    layer = model.fc_output_layer
+    return {"linear_weight": array(layer.weight), "linear_bias": array(layer.bias)}
+
+
+def _lines(template: str, names: Any) -> str:
+    return "\n          ".join(template.format(name) for name in names)

@@ -1,0 +1,157 @@
+"""Prove that an exported file computes its network, on the very bytes that are shipped.
+
+The reference is the float64 torch network. Both sides are fed the same float32 spectrum of noisy
+speech; the file runs in the runtime that users run. The bound is not a matter of taste: dividing by
+the nearly vanishing mean of a real or imaginary part magnifies rounding, so two right float32
+computations differ by what torch's own float32 differs from float64. A file may be up to eight times as
+far from float64 as torch's float32 is, and never has to be closer than 2e-5.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fsnp_onnx.errors import ParityError
+from fsnp_onnx.export.graph.torch_export import TRACED_FRAMES
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
+from fsnp_onnx.runtime import audio
+from fsnp_onnx.runtime.session import MaskModel
+from fsnp_onnx.runtime.stft import stft
+from fsnp_onnx.spec import Probe, StftSpec
+
+ABSOLUTE_BOUND: Final = 2e-5
+RELATIVE_BOUND: Final = 8.0
+LONG_FRAMES: Final = 2000
+_LEVELS_DB: Final = (0.0, -20.0)  # rows of a batch must not share statistics
+
+
+def probe_sizes(min_frames: int, look_ahead: int, block_frames: int) -> tuple[tuple[int, int], ...]:
+    """Return (n_frames, batch) of every probe.
+
+    The shortest length, one that fills the blocks of frames exactly, one that does not, with two rows,
+    and a long one, where sums over time would show; none is the length of the traced example.
+    """
+    n_blocks = -(-(min_frames + look_ahead) // block_frames) + 1
+    filling = n_blocks * block_frames - look_ahead
+    filling += block_frames * (filling == TRACED_FRAMES)
+    other = min_frames + block_frames + block_frames // 8 + 1
+    while other in (filling, TRACED_FRAMES):
+        other += 1
+    return (min_frames, 1), (filling, 1), (other, 2), (max(LONG_FRAMES, 2 * filling), 1)
+
+
+def probed_bins(n_freqs: int, n_frames: int) -> list[int]:
+    """Return the bins a probe compares: all, or nine spread ones for the long probe.
+
+    Every bin of the reference's sub-band model costs alike, and errors that grow with length come from
+    the full-band stage, which all bins share.
+    """
+    step = 1 if n_frames < LONG_FRAMES else max(1, n_freqs // 8)
+    return list(range(0, n_freqs, step))
+
+
+def noisy_speech(sample_rate_hz: int) -> NDArray[np.float32]:
+    """Return seven seconds of read speech over a printer at 3 dB, float32 [N]."""
+    samples, stored = audio.read(Path(__file__).with_name("speech.flac"))
+    resampled: NDArray[np.float32] = soxr.resample(
+        samples[:, 0], stored.sample_rate, sample_rate_hz
+    )
+    return resampled
+
+
+def probe_spectrum(
+    spec: StftSpec, n_frames: int, batch: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return real and imaginary part of noisy speech, each float32 [batch, F, n_frames].
+
+    Rows start at different places of the recording and have different levels.
+    """
+    speech = noisy_speech(spec.sample_rate_hz)
+    n_samples = n_frames * spec.hop_length
+    speech = np.resize(speech, max(speech.size, n_samples + batch * spec.n_fft))
+    rows = []
+    for row in range(batch):
+        start = (speech.size // 3 + row * spec.n_fft) % (speech.size - n_samples)
+        level = np.float32(10 ** (_LEVELS_DB[row % len(_LEVELS_DB)] / 20))
+        rows.append(stft(level * speech[start : start + n_samples], spec, n_frames))
+    spectrum = np.stack(rows)
+    return np.ascontiguousarray(spectrum.real), np.ascontiguousarray(spectrum.imag)
+
+
+def certify(
+    model: bytes, network: FullSubNetPlus, sizes: Sequence[tuple[int, int]]
+) -> tuple[Probe, ...]:
+    """Compare a file with its network on every probe.
+
+    Args:
+        model: The final bytes, metadata included.
+        network: The float32 torch network it was exported from.
+        sizes: (n_frames, batch) of every probe.
+
+    Returns:
+        The certificate.
+
+    Raises:
+        ParityError: A probe missed its bound; says which, and by how much.
+    """
+    session = MaskModel(model, provider="cpu")
+    reference = copy.deepcopy(network).double()
+    with _one_thread():
+        return tuple(_probe(session, network, reference, size) for size in sizes)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run torch on one thread: probes are short, and on a busy machine its threads wait by spinning."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def _probe(
+    session: MaskModel, network: FullSubNetPlus, reference: FullSubNetPlus, size: tuple[int, int]
+) -> Probe:
+    n_frames, batch = size
+    n_freqs = session.spec.stft.n_freqs
+    bins = probed_bins(n_freqs, n_frames)
+    parts = probe_spectrum(session.spec.stft, n_frames, batch)
+    tensors = [torch.from_numpy(part) for part in parts]
+    with torch.no_grad():
+        exact: Tensor = reference(*(tensor.double() for tensor in tensors), bins)
+        rounded: Tensor = network(*tensors, bins)
+    mask = torch.from_numpy(session.run(*parts))
+    if mask.shape != (batch, 2, n_freqs, n_frames):
+        raise ParityError(
+            f"probe of {n_frames} frames, batch {batch}: the graph returned {list(mask.shape)}, "
+            f"expected {[batch, 2, n_freqs, n_frames]}; no file was written"
+        )
+    mask = mask[:, :, bins]
+    error = mask.double() - exact
+    max_abs_error = error.abs().max().item()
+    allowed = max(ABSOLUTE_BOUND, RELATIVE_BOUND * (rounded.double() - exact).abs().max().item())
+    if not max_abs_error <= allowed:  # also catches NaN
+        raise ParityError(
+            f"probe of {n_frames} frames, batch {batch}: |graph - float64 network| is "
+            f"{max_abs_error:.3g}, allowed {allowed:.3g}; no file was written"
+        )
+    return Probe(n_frames, batch, max_abs_error, allowed, snr_db(exact.numpy(), error.numpy()))
+
+
+def snr_db(signal: NDArray[np.floating], error: NDArray[np.floating]) -> float:
+    """Return the energy of a signal over that of an error, in dB, finite for zeros."""
+    tiny = np.finfo(np.float64).tiny
+    energies = [max(float(np.square(a, dtype=np.float64).sum()), tiny) for a in (signal, error)]
+    return float(10 * np.log10(energies[0] / energies[1]))

@@ -1,0 +1,182 @@
+"""FullSubNet+ in PyTorch: the network as published, ready to be compared with and exported.
+
+Written from the paper (Chen et al., "FullSubNet+: Channel Attention FullSubNet with Complex
+Spectrograms for Speech Enhancement", ICASSP 2022) and the behaviour of the published code; attribute
+names are those of published checkpoints. It differs from the published code in two ways: it never
+drops frequency bands, so that a batch gives row by row what single utterances give, and it takes the
+real and imaginary spectrum and computes the magnitude itself.
+
+In float64 this network is the reference of every parity check.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fsnp_onnx.network import attention as att
+from fsnp_onnx.network.config import MulcaForm, NetworkConfig
+from fsnp_onnx.network.norms import Statistics, normalise, statistics
+from fsnp_onnx.network.sequence import RecurrentModel, TcnModel
+
+Branch = Literal["", "_real", "_imag"]
+
+
+class FullSubNetPlus(nn.Module):
+    """FullSubNet+ (figure 1 of the paper): noisy spectrum in, compressed complex mask out."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        if config.attention:
+            self.channel_attention = build_attention(config)
+            self.channel_attention_real = build_attention(config)
+            self.channel_attention_imag = build_attention(config)
+        n_freqs = config.n_freqs
+        tcn = (config.tcn_hidden_size, config.tcn_blocks, config.tcn_kernel_size)
+        self.fb_model = TcnModel(n_freqs, n_freqs, tcn, config.fb_activation)
+        self.fb_model_real = TcnModel(n_freqs, n_freqs, tcn, config.fb_activation)
+        self.fb_model_imag = TcnModel(n_freqs, n_freqs, tcn, config.fb_activation)
+        self.sb_model = build_sub_band_model(config)
+
+    def attend(self, branch: Branch, x: Tensor) -> Tensor:
+        """Apply the channel attention of one branch, [B, F, T] -> [B, F, T]."""
+        if not self.config.attention:
+            return x
+        attended: Tensor = getattr(self, f"channel_attention{branch}")(x)
+        return attended
+
+    def statistics(self, branch_input: Tensor) -> Statistics:
+        """Return centre and spread of a branch's input [B, F, T]."""
+        return statistics(branch_input, self.config.norm)
+
+    def branch_input(self, branch: Branch, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
+        """Return the normalised and attended input of one branch, [B, F, T + look_ahead]."""
+        magnitude = torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag)
+        parts = {"": magnitude, "_real": noisy_real, "_imag": noisy_imag}
+        divided_by = magnitude if self.config.complex_norm == "magnitude" else parts[branch]
+        padding = (0, self.config.look_ahead)
+        x, divided_by = (nn.functional.pad(part, padding) for part in (parts[branch], divided_by))
+        return self.attend(branch, normalise(x, self.statistics(divided_by)))
+
+    def full_band(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
+        """Run the three full-band branches.
+
+        Args:
+            noisy_real: Real part of the noisy spectrum [B, F, T].
+            noisy_imag: Imaginary part [B, F, T].
+
+        Returns:
+            The attended magnitude and the three TCN outputs, each [B, F, T + look_ahead].
+        """
+        attended = self.branch_input("", noisy_real, noisy_imag)
+        return (
+            attended,
+            self.fb_model(attended),
+            self.fb_model_real(self.branch_input("_real", noisy_real, noisy_imag)),
+            self.fb_model_imag(self.branch_input("_imag", noisy_real, noisy_imag)),
+        )
+
+    def sub_band_input(self, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
+        """Return the normalised neighbourhoods, [B, F, features, T + look_ahead]."""
+        sources = self.full_band(noisy_real, noisy_imag)
+        batch, n_freqs, n_frames = sources[0].shape
+        index = neighbourhoods(self.config).to(noisy_real.device)
+        features = torch.cat(sources, dim=1)[:, index.flatten()]
+        features = features.reshape(batch, n_freqs, -1, n_frames)
+        return normalise(features, statistics(features, self.config.norm))
+
+    def sub_band_mask(self, features: Tensor) -> Tensor:
+        """Run the shared sub-band model, [n, features, T] -> [n, 2, T]."""
+        mask: Tensor = self.sb_model(features)
+        return mask
+
+    def forward(
+        self, noisy_real: Tensor, noisy_imag: Tensor, bins: list[int] | None = None
+    ) -> Tensor:
+        """Estimate the compressed complex ratio mask.
+
+        Args:
+            noisy_real: Real part of the noisy spectrum [B, F, T], T at least ``min_frames``.
+            noisy_imag: Imaginary part [B, F, T].
+            bins: Bins to estimate, default all F.
+
+        Returns:
+            Mask [B, 2, bins, T], real and imaginary part.
+        """
+        features = self.sub_band_input(noisy_real, noisy_imag)
+        features = features if bins is None else features[:, bins]
+        batch, n_freqs = features.shape[:2]
+        mask = self.sub_band_mask(features.flatten(0, 1))
+        mask = mask.reshape(batch, n_freqs, 2, -1).transpose(1, 2)
+        return mask[..., self.config.look_ahead :]
+
+
+def neighbourhoods(config: NetworkConfig) -> Tensor:
+    """Return which rows of the four stacked [F, T] sources each bin sees.
+
+    Both ends are reflected without repeating the edge.
+
+    Returns:
+        Indices [F, features] of int64 into the 4 F rows magnitude, full-band magnitude, real, imag.
+    """
+    n_freqs = config.n_freqs
+
+    def around(n_neighbors: int) -> Tensor:
+        bins = torch.arange(n_freqs)[:, None] + torch.arange(-n_neighbors, n_neighbors + 1)
+        bins = bins.abs()
+        return torch.where(bins >= n_freqs, 2 * (n_freqs - 1) - bins, bins)
+
+    full_band = around(config.fb_num_neighbors)
+    branches = [full_band + n_freqs * row for row in (1, 2, 3)]
+    return torch.cat([around(config.sb_num_neighbors), *branches], dim=1)
+
+
+def with_mulca(network: FullSubNetPlus, form: MulcaForm | None) -> FullSubNetPlus:
+    """Return a copy of a trained network with another form of MulCA (None changes nothing).
+
+    Original and equivalent share their parameters; the simplified form is converted from them.
+    """
+    converted = copy.deepcopy(network)
+    if form is None or network.config.mulca == form:
+        return converted
+    converted.config = replace(network.config, mulca=form)
+    for branch in ("channel_attention", "channel_attention_real", "channel_attention_imag"):
+        trained = getattr(network, branch)
+        if form == "simplified":
+            attention: nn.Module = att.SimplifiedMulCA.from_original(trained)
+        else:
+            attention = build_attention(converted.config)
+            attention.load_state_dict(trained.state_dict())
+        setattr(converted, branch, attention.to(trained.fc1.weight.dtype))
+    return converted.eval()
+
+
+def build_attention(config: NetworkConfig) -> nn.Module:
+    """Return one branch's channel attention."""
+    n_freqs = config.n_freqs
+    n_hidden = config.attention_hidden_size or n_freqs // 2
+    if config.attention == "SE":
+        return att.SqueezeExcitation(n_freqs, n_hidden)
+    if config.attention == "CBAM":
+        return att.CBAM(n_freqs, n_hidden)
+    if config.attention == "ECA":
+        return att.ECA(config.kernel_sizes[0])
+    if config.mulca == "simplified":
+        return att.SimplifiedMulCA(n_freqs, n_hidden)
+    mulca = att.EquivalentMulCA if config.mulca == "equivalent" else att.MulCA
+    return mulca(n_freqs, n_hidden, config.kernel_sizes)
+
+
+def build_sub_band_model(config: NetworkConfig) -> TcnModel | RecurrentModel:
+    """Return the sequence model shared by all bins."""
+    n_features, activation = config.sub_band_features, config.sb_activation
+    n_hidden, n_layers = config.sub_band_hidden_size, config.sub_band_layers
+    if config.sub_band_model == "TCN":
+        return TcnModel(n_features, 2, (n_hidden, n_layers, config.tcn_kernel_size), activation)
+    layers = nn.LSTM if config.sub_band_model == "LSTM" else nn.GRU
+    return RecurrentModel(layers(n_features, n_hidden, n_layers, batch_first=True), activation)

@@ -1,0 +1,104 @@
+"""The four normalisations a FullSubNet+ configuration may name.
+
+Each subtracts a centre (some do) and divides by a spread. "offline" takes them over the whole
+utterance, "cumulative" over the frames so far, which keeps the network causal up to its look-ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from fsnp_onnx.network.config import Norm
+
+OFFLINE_EPSILON: Final = 1e-5
+CUMULATIVE_EPSILON: Final = 2.0**-23
+
+Statistics = tuple[Tensor | None, Tensor]
+"""Centre (None for zero) and spread."""
+
+
+def has_centre(norm: Norm) -> bool:
+    """Tell whether the norm subtracts a mean."""
+    return norm in {"offline_gaussian_norm", "cumulative_layer_norm"}
+
+
+def is_cumulative(norm: Norm) -> bool:
+    """Tell whether the norm's statistics run along time."""
+    return norm.startswith("cumulative")
+
+
+def sums_over_time(norm: Norm) -> tuple[str, ...]:
+    """Name the sums over a whole utterance that an offline norm is computed from."""
+    if is_cumulative(norm):
+        return ()
+    return ("sums", "squares") if has_centre(norm) else ("sums",)
+
+
+def normalise(x: Tensor, statistics: Statistics) -> Tensor:
+    """Return (x - centre) / spread."""
+    centre, spread = statistics
+    return x / spread if centre is None else (x - centre) / spread
+
+
+def statistics(x: Tensor, norm: Norm) -> Statistics:
+    """Compute centre and spread of ``x``, in its own precision.
+
+    Args:
+        x: [B, ..., C, T]. Offline norms average over everything but B, cumulative ones over C and
+            the frames up to each.
+        norm: Name of the normalisation.
+
+    Returns:
+        Centre and spread, shaped to broadcast with x.
+    """
+    if not is_cumulative(norm):
+        dims = tuple(range(1, x.dim()))
+        mean = x.mean(dims, keepdim=True)
+        if norm == "offline_laplace_norm":
+            return None, mean + OFFLINE_EPSILON
+        return mean, x.std(dims, keepdim=True) + OFFLINE_EPSILON
+    squares = (x * x).sum(-2, keepdim=True) if has_centre(norm) else None
+    return cumulative_statistics(x.sum(-2, keepdim=True), squares, x.shape[-2])
+
+
+def offline_statistics(totals: Sequence[Tensor], n_entries: Tensor | int) -> Statistics:
+    """Compute the statistics of an offline norm from sums over all entries.
+
+    Args:
+        totals: Sum of all entries, for the Gaussian norm followed by that of their squares, float64.
+        n_entries: Number of entries.
+
+    Returns:
+        Centre (None for the Laplace norm) and spread, shaped as a total.
+    """
+    mean = totals[0] / n_entries
+    if len(totals) == 1:
+        return None, mean + OFFLINE_EPSILON
+    variance = (totals[1] - n_entries * mean * mean) / (n_entries - 1)
+    return mean, torch.sqrt(variance.clamp(min=0)) + OFFLINE_EPSILON  # rounding may leave it below
+
+
+def cumulative_statistics(
+    sums: Tensor, sums_of_squares: Tensor | None, n_entries: int
+) -> Statistics:
+    """Compute running statistics from the sums of each frame.
+
+    Args:
+        sums: Sum of a frame's entries [..., T].
+        sums_of_squares: Likewise of their squares, None for the Laplace norm.
+        n_entries: Entries per frame.
+
+    Returns:
+        Centre (None for the Laplace norm) and spread, shaped as ``sums``.
+    """
+    counts = n_entries * torch.ones_like(sums).cumsum(-1)
+    totals = sums.cumsum(-1)
+    mean = totals / counts
+    if sums_of_squares is None:
+        return None, mean + CUMULATIVE_EPSILON
+    variance = (sums_of_squares.cumsum(-1) - 2 * mean * totals) / counts + mean * mean
+    return mean, torch.sqrt(variance + CUMULATIVE_EPSILON)
