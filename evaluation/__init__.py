@@ -1,13 +1,16 @@
-"""Evaluation: fixed mixtures nobody trained on -> every system -> scores -> docs/quality.md.
+"""Scores of our models and of other enhancers on mixtures that training never hears.
 
-    material.py   speech and noise that training never hears, fetched by package name
+    material.py   speech and noise for evaluation only, fetched by Debian package name
     mixtures.py   the fixed, seeded set: noisy speech, clean speech, noisy speech at other levels
     peers.py      other enhancers that run offline, each a function from samples to samples
     metrics.py    PESQ-WB, STOI, SI-SDR, DNSMOS; bootstrap intervals over files
-    scoring.py    systems x mixtures -> scores, cached by the content of the mixture
+    scoring.py    systems x mixtures -> scores, cached
+    result.py     what one evaluation found, and its JSON
     tables.py     means, intervals and leads as Markdown tables
     figure.py     scores over SNR
-    report.py     the page, the figure and the JSON of all scores
+    report.py     results/quality.json -> docs/quality.md and its figure
+    mulca.py      results/mulca.json -> the tables and the figure of docs/mulca.md
 
-Run it with `python -m evaluation MODEL.onnx`.
+`python -m evaluation NAME=MODEL.onnx` measures and writes the page. `python -m evaluation.report` writes
+the page again from results/quality.json.
 """

@@ -10,12 +10,14 @@ from rich.table import Table
 
 from evaluation.material import fetch, load_material
 from evaluation.metrics import METRICS
-from evaluation.mixtures import build_mixtures
+from evaluation.mixtures import build_mixtures, digest_of
 from evaluation.peers import find_peers
 from evaluation.report import write_report
+from evaluation.result import DOCS, RESULTS, Evaluation, machine, measuring_versions
 from evaluation.scoring import Scores, System, evaluate, model, unprocessed
-from evaluation.tables import Evaluation
+from evaluation.tables import mean
 from fsnp_onnx import FsnpError
+from training.recording import SAMPLE_RATE
 
 
 def main(
@@ -23,25 +25,28 @@ def main(
         list[str], typer.Argument(metavar="[NAME=]MODEL.onnx", help="The default model first.")
     ],
     data: Annotated[
-        Path, typer.Option(help="Folder for packages, outputs and cached scores.")
-    ] = Path("training/data"),
-    docs: Annotated[Path, typer.Option(help="Where quality.md, .png and .json go.")] = Path("docs"),
+        Path, typer.Option(help="Folder for packages, enhanced speech and cached scores.")
+    ] = Path("evaluation/data"),
+    results: Annotated[Path, typer.Option(help="Folder for quality.json.")] = RESULTS,
+    docs: Annotated[Path, typer.Option(help="Folder for quality.md and quality.png.")] = DOCS,
     processes: Annotated[int, typer.Option(min=1, help="Mixtures scored at once.")] = 2,
 ) -> None:
     """Score models, the noisy input and all peers on the fixed mixtures; write docs/quality.md."""
     console = Console()
     try:
         own = [_parse(argument) for argument in models]
-        docs.mkdir(parents=True, exist_ok=True)
+        for folder in (results, docs):
+            folder.mkdir(parents=True, exist_ok=True)
         evaluation = _evaluate(own, data, processes)
     except (FsnpError, OSError, RuntimeError, ValueError) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
-    write_report(evaluation, docs)
+    evaluation.write(results / "quality.json")
+    write_report(results, docs)
     console.print(_table(evaluation))
     for line in evaluation.missing:
         console.print(f"not scored: {line}", markup=False)
-    console.print(f"wrote {docs / 'quality.md'}", markup=False)
+    console.print(f"wrote {results / 'quality.json'} and {docs / 'quality.md'}", markup=False)
 
 
 def _parse(argument: str) -> System:
@@ -57,18 +62,27 @@ def _evaluate(own: list[System], data: Path, processes: int) -> Evaluation:
     scores: dict[str, Scores] = {system.title: {} for system in systems}
     if len(scores) < len(systems):
         raise ValueError(f"expected different names, got {[system.title for system in systems]}")
-    results = evaluate(systems, mixtures, data / "evaluation", processes)
+    results = evaluate(systems, mixtures, data / "scores", processes)
     total = len(systems) * len(mixtures)
     for system, mixture, row in track(results, "scoring", total, console=Console(stderr=True)):
-        scores[system.title][mixture.name] = row
-    return Evaluation(mixtures, scores, [system.title for system in own], missing)
+        scores[system.title][mixture.item.name] = {key: round(row[key], 6) for key in METRICS}
+    return Evaluation(
+        digest=digest_of(mixtures),
+        duration_s=mixtures[0].noisy.size / SAMPLE_RATE,
+        models=[system.title for system in own],
+        missing=missing,
+        versions=measuring_versions(),
+        machine=machine(),
+        items=[mixture.item for mixture in mixtures],
+        scores=scores,
+    )
 
 
 def _table(evaluation: Evaluation) -> Table:
     table = Table("", *METRICS)
     noisy = evaluation.part("noisy")
     for title in evaluation.scores:
-        table.add_row(title, *(evaluation.mean(title, key, noisy) for key in METRICS))
+        table.add_row(title, *(mean(evaluation, title, key, noisy) for key in METRICS))
     return table
 
 

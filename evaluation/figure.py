@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from evaluation.metrics import METRICS
-from evaluation.tables import Evaluation
+from evaluation.result import Evaluation
 
 
 def draw(evaluation: Evaluation, keys: tuple[str, ...], path: Path) -> None:
@@ -19,7 +19,7 @@ def draw(evaluation: Evaluation, keys: tuple[str, ...], path: Path) -> None:
         path: PNG to write.
     """
     noisy, snrs_db = evaluation.part("noisy"), evaluation.snrs_db
-    by_snr = [[mixture for mixture in noisy if mixture.snr_db == snr_db] for snr_db in snrs_db]
+    by_snr = [[item for item in noisy if item.snr_db == snr_db] for snr_db in snrs_db]
     figure = Figure(figsize=(10, 7.5), layout="constrained")
     for axes, key in zip(figure.subplots(2, 2).flat, keys, strict=True):
         colours = itertools.cycle(mpl.color_sequences["tab10"])

@@ -1,7 +1,7 @@
 """Speech and noise for evaluation only: fetched by Debian package name, decoded to 16 kHz mono.
 
-Nothing here is heard in training except the voice of festvox-ru, whose last 60 sentences are
-kept back. Some packages are under copyleft licences: fine for measuring, not for weights.
+Training hears nothing of it except the voice of festvox-ru, whose last 60 sentences it leaves
+out. Some packages have copyleft licences: they may be used to measure, not to train weights.
 """
 
 import io
@@ -10,21 +10,15 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
-import numpy.typing as npt
-import soundfile
-import soxr
 from scipy.signal import butter, sosfiltfilt
 
 from training.fetch import fetch_debian
+from training.recording import SAMPLE_RATE, Wave, read
 
-Wave = npt.NDArray[np.float32]
-
-SAMPLE_RATE = 16_000
-VOICE_S = 100  # speech loaded per voice: what the mixtures and the babble use up
+VOICE_S = 100  # speech loaded per voice: mixtures and babble need that much
 PHRASE_S = 0.9  # shorter clips are single words
-RUMBLE_HZ = 70  # below it some of the recordings hold more hum and offset than speech
+RUMBLE_HZ = 70  # below it some recordings hold more hum and offset than speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +30,8 @@ class Voice:
         language: ISO 639-1 code.
         package: Debian package that holds the recordings.
         pattern: Glob of the recordings inside the unpacked package.
-        last: Only the last so many files by name; 0 means all.
-        note: What a reader of the scores should know.
+        last: Take only this many files, the last ones by name; 0 takes all.
+        note: Shown beside the scores.
     """
 
     name: str
@@ -48,7 +42,7 @@ class Voice:
     note: str = ""
 
 
-# 11 voices: a prime number, so that stepping through them meets every noise and SNR evenly.
+# 11 is a prime number: voices in turn meet every noise and SNR evenly.
 VOICES = (
     Voice("festvox", "ru", "festvox-ru", "**/*.wav", 60, "the voice is heard in training"),
     Voice("librivox", "en", "pocketsphinx-testdata", "**/librivox/*.wav", 0, "from MP3"),
@@ -104,13 +98,13 @@ class Material:
 
 
 def fetch(data: Path) -> None:
-    """Download and unpack what is missing of PACKAGES into `data`, without root.
+    """Download and unpack missing PACKAGES into `data`, without root.
 
     Args:
         data: Folder for `downloads/` (archives) and `raw/PACKAGE/` (unpacked).
 
     Raises:
-        RuntimeError: apt-get or dpkg is missing or failed; names the package.
+        RuntimeError: apt-get or dpkg is missing or failed.
     """
     downloads, raw = data / "downloads", data / "raw"
     for folder in (downloads, raw):
@@ -138,30 +132,21 @@ def load_material(data: Path) -> Material:
     noises = _opensfx(next((raw / "openttd-opensfx").rglob("opensfx.cat")))
     for kind, names in STAMPS.items():
         stamps = raw / "tuxpaint-stamps-default/usr/share/tuxpaint/stamps"
-        noises.setdefault(kind, []).extend(read_clip(stamps / f"{name}.ogg") for name in names)
+        noises.setdefault(kind, []).extend(read(stamps / f"{name}.ogg") for name in names)
     strokes = sorted((raw / "bucklespring-data").rglob("*.wav"))
-    noises["keyboard"] = [read_clip(path) for path in strokes]
-    noises["birds"] = [read_clip(next((raw / "gnome-shell-pomodoro-data").rglob("birds.ogg")))]
+    noises["keyboard"] = [read(path) for path in strokes]
+    noises["birds"] = [read(next((raw / "gnome-shell-pomodoro-data").rglob("birds.ogg")))]
     return Material({voice.name: _speech(raw, voice) for voice in VOICES}, noises)
 
 
-def read_clip(path: Path) -> Wave:
-    """Read a sound file as 16 kHz mono; G.722 by its suffix, the rest as soundfile does."""
-    if path.suffix == ".g722":
-        with av.open(str(path), format="g722") as container:
-            blocks = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
-        return np.concatenate([*blocks, []]).astype(np.float32) / np.float32(32768)
-    return _to_mono(*soundfile.read(path, dtype="float32", always_2d=True))
-
-
 def _speech(raw: Path, voice: Voice) -> list[Wave]:
-    """Phrases of one voice in a seeded order, VOICE_S seconds of them or all there are."""
+    """Up to VOICE_S seconds of phrases of one voice, in a seeded order."""
     high_pass = butter(4, RUMBLE_HZ, "highpass", fs=SAMPLE_RATE, output="sos")
     paths = sorted((raw / voice.package).glob(voice.pattern))[-voice.last :]
     paths = [path for path in paths if not any(word in str(path) for word in NOT_SPEECH)]
     clips: list[Wave] = []
     for index in np.random.default_rng(0).permutation(len(paths)):
-        clip = read_clip(paths[index])
+        clip = read(paths[index])
         if clip.size > PHRASE_S * SAMPLE_RATE:
             clips.append(sosfiltfilt(high_pass, clip).astype(np.float32))
         if sum(clip.size for clip in clips) > VOICE_S * SAMPLE_RATE:
@@ -172,8 +157,8 @@ def _speech(raw: Path, voice: Voice) -> list[Wave]:
 def _opensfx(path: Path) -> dict[str, list[Wave]]:
     """Sounds of OPENSFX out of the game's archive.
 
-    The archive starts with one (offset, size) pair of little-endian uint32 per sound, the top
-    bit of the offset being a flag; at each offset lie a name with its length and a WAV file.
+    The archive starts with one (offset, size) pair of little-endian uint32 per sound. The top bit
+    of the offset is a flag. Each offset leads to a name with its length and a WAV file.
     """
     archive = path.read_bytes()
 
@@ -181,11 +166,6 @@ def _opensfx(path: Path) -> dict[str, list[Wave]]:
         offset, size = struct.unpack_from("<II", archive, 8 * number)
         start = archive.index(b"RIFF", offset & 0x7FFF_FFFF)
         wav = io.BytesIO(archive[start : start + size])
-        return _to_mono(*soundfile.read(wav, dtype="float32", always_2d=True))
+        return read(wav)
 
     return {kind: [sound(number) for number in numbers] for kind, numbers in OPENSFX.items()}
-
-
-def _to_mono(samples: Wave, sample_rate: int) -> Wave:
-    mono = samples.mean(axis=1)
-    return np.asarray(soxr.resample(mono, sample_rate, SAMPLE_RATE), dtype=np.float32)

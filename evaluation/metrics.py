@@ -1,7 +1,7 @@
-"""The scores of one enhanced signal, and what may be said about their mean.
+"""The scores of one enhanced signal, and the interval of their mean.
 
 PESQ-WB: ITU-T P.862.2. STOI: Taal et al. 2011. SI-SDR: Le Roux et al. 2019. DNSMOS: Reddy et al.,
-P.808 (2021) and P.835 (2022), networks that guess the opinion of listeners without a reference.
+P.808 (2021) and P.835 (2022), networks that estimate the opinion of listeners without a reference.
 """
 
 import functools
@@ -16,7 +16,7 @@ from pesq import pesq
 from pystoi import stoi
 from speechmos import dnsmos
 
-from evaluation.material import SAMPLE_RATE, Wave
+from training.recording import SAMPLE_RATE, Wave
 
 PACKAGES = ("pesq", "pystoi", "fast-bss-eval", "speechmos", "librosa", "onnxruntime")
 SI_SDR_LIMIT_DB = 100.0  # of a signal with itself it is infinite
@@ -26,7 +26,7 @@ BOOTSTRAP_ROUNDS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a score is called and printed; higher is better for all of them."""
+    """Name and decimal places of a score in tables; higher is better for all scores."""
 
     title: str
     digits: int
@@ -57,7 +57,7 @@ def score(target: Wave, enhanced: Wave) -> dict[str, float]:
 
     Args:
         target: Clean speech, float32 [samples], 16 kHz.
-        enhanced: What a system returned, the same length.
+        enhanced: Output of a system, the same length.
 
     Returns:
         One number for each key of METRICS: PESQ-WB 1.04 to 4.64, STOI 0 to 1, SI-SDR in dB
@@ -67,8 +67,10 @@ def score(target: Wave, enhanced: Wave) -> dict[str, float]:
         ValueError: The lengths differ, or a sample is not finite.
     """
     if enhanced.shape != target.shape or not np.isfinite(enhanced).all():
+        n_bad = np.count_nonzero(~np.isfinite(enhanced))
         raise ValueError(
-            f"expected finite samples of shape {target.shape}, got {enhanced.shape = }"
+            f"expected finite samples of shape {target.shape}, "
+            f"got shape {enhanced.shape} with {n_bad} NaN or infinite samples"
         )
     wide = target.astype(np.float64)[None], enhanced.astype(np.float64)[None]
     opinion = _dnsmos()(np.clip(enhanced, -1, 1), SAMPLE_RATE, is_personalized_MOS=False)
@@ -84,7 +86,7 @@ def score(target: Wave, enhanced: Wave) -> dict[str, float]:
 
 
 def bootstrap(values: npt.ArrayLike) -> Interval:
-    """Mean of one score over files, and the middle 95 % of the means of resampled files.
+    """Compute the mean over files and the middle 95 % of the means of resampled files.
 
     Args:
         values: One number per file.
@@ -101,7 +103,7 @@ def bootstrap(values: npt.ArrayLike) -> Interval:
 
 @functools.cache
 def _dnsmos() -> dnsmos.DNSMOS:
-    """Both networks of DNSMOS, on one thread each: the work is spread over processes."""
+    """Load both networks of DNSMOS with one thread each: processes share the work."""
     folder = Path(dnsmos.__file__).parent / "dnsmos_models"
     paths = [folder / "sig_bak_ovr.onnx", folder / "model_v8.onnx"]
     predictor = dnsmos.DNSMOS(*map(str, paths))

@@ -1,4 +1,4 @@
-"""The fixed evaluation set: the same samples on every run, from seeds and file names alone."""
+"""The fixed evaluation set: seeds and file names alone give the same samples on every run."""
 
 import hashlib
 import itertools
@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pyroomacoustics
 
-from evaluation.material import SAMPLE_RATE, Material, Wave
+from evaluation.material import Material
+from training.recording import SAMPLE_RATE, Wave
 
 SEED = 20_220_522
 N_SAMPLES = 10 * SAMPLE_RATE
 SNRS_DB = (-5, 0, 5, 10, 15, 20)
 BABBLE_VOICES = 4
-ROOM_EVERY = 3  # a third of the mixtures lies in a room, evenly over noise kinds and SNRs
+ROOM_EVERY = 3  # every third mixture is in a room, evenly over noise kinds and SNRs
 EARLY = SAMPLE_RATE // 20  # 50 ms: reflections that belong to the target
-LEVELS_DBFS = (-32, -16)  # what recordings commonly have; PEAKS_DBFS go to the extremes
+LEVELS_DBFS = (-32, -16)  # common in recordings; PEAKS_DBFS are the extremes
 PEAKS_DBFS = (-45, -24, -3)
 LEVEL_SNR_DB = 5  # the mixtures that are repeated at those levels
 LEVEL_KINDS = 6
@@ -26,8 +27,8 @@ Reel = Iterator[Wave]
 
 
 @dataclass(frozen=True, slots=True)
-class Mixture:
-    """One item of the set.
+class Item:
+    """What one mixture consists of.
 
     Attributes:
         name: Unique, readable.
@@ -35,11 +36,8 @@ class Mixture:
             speech at another level).
         voice: Name of the voice.
         noise: Kind of noise, "none" in the clean part.
-        snr_db: Speech to noise over the whole clip in dB; infinite in the clean part.
+        snr_db: Signal-to-noise ratio over the whole clip in dB; infinite in the clean part.
         reverberant: Whether the speech was in a simulated room.
-        noisy: What a system is given, float32 [samples] in [-1, 1], 16 kHz.
-        target: What it should return, float32 [samples]: the speech with the first 50 ms of
-            the room's response.
     """
 
     name: str
@@ -48,6 +46,20 @@ class Mixture:
     noise: str
     snr_db: float
     reverberant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The signals of one item.
+
+    Attributes:
+        item: What they consist of.
+        noisy: What a system is given, float32 [samples] in [-1, 1], 16 kHz.
+        target: What it should return, float32 [samples]: the speech with the first 50 ms of
+            the room's response.
+    """
+
+    item: Item
     noisy: Wave
     target: Wave
 
@@ -64,7 +76,7 @@ def build_mixtures(
 
     Args:
         material: Voices and noises.
-        snrs_db: Ratios of speech to noise; 5 dB among them is repeated at other levels.
+        snrs_db: Signal-to-noise ratios; the mixtures at 5 dB are repeated at other levels.
         n_samples: Length of every mixture.
 
     Returns:
@@ -89,9 +101,9 @@ def build_mixtures(
         gain = _gain(speech + noise, rng)
         signals = (_float32(gain * (speech + noise)), _float32(gain * target))
         name = f"{kind}_{snr_db}db_{voice}"
-        noisy.append(Mixture(name, "noisy", voice, kind, snr_db, reverberant, *signals))
+        noisy.append(Mixture(Item(name, "noisy", voice, kind, snr_db, reverberant), *signals))
     clean = [_clean(name, _speech(reel, n_samples, rng), rng) for name, reel in reels.items()]
-    at_5_db = [mixture for mixture in noisy if mixture.snr_db == LEVEL_SNR_DB]
+    at_5_db = [mixture for mixture in noisy if mixture.item.snr_db == LEVEL_SNR_DB]
     levels = itertools.product(at_5_db[:LEVEL_KINDS], PEAKS_DBFS)
     return [*noisy, *clean, *(_at_peak(mixture, peak) for mixture, peak in levels)]
 
@@ -199,24 +211,15 @@ def _gain(samples: Wave, rng: np.random.Generator) -> float:
 
 def _clean(voice: str, speech: Wave, rng: np.random.Generator) -> Mixture:
     speech = _float32(_gain(speech, rng) * speech)
-    return Mixture(
-        name=f"clean_{voice}",
-        part="clean",
-        voice=voice,
-        noise="none",
-        snr_db=np.inf,
-        reverberant=False,
-        noisy=speech,
-        target=speech,
-    )
+    item = Item(f"clean_{voice}", "clean", voice, "none", snr_db=np.inf, reverberant=False)
+    return Mixture(item, speech, speech)
 
 
 def _at_peak(mixture: Mixture, peak_dbfs: float) -> Mixture:
     gain = 10 ** (peak_dbfs / 20) / np.abs(mixture.noisy).max()
-    return replace(
-        mixture,
-        name=f"{mixture.name}_peak{peak_dbfs}dbfs",
-        part="level",
+    name = f"{mixture.item.name}_peak{peak_dbfs}dbfs"
+    return Mixture(
+        replace(mixture.item, name=name, part="level"),
         noisy=_float32(gain * mixture.noisy),
         target=_float32(gain * mixture.target),
     )

@@ -1,27 +1,30 @@
-"""`python -m evaluation.mulca SCORES.json`: the numbers of docs/mulca.md.
+"""results/mulca.json -> the tables and the figure of docs/mulca.md.
 
-SCORES.json is the quality.json of an evaluation whose models are called FORM-SEED: original-0,
-simplified-0, converted-0, original-1, ... (converted is what the exporter makes of original-SEED
-without training). The page's part between its two marks is replaced, its figure drawn.
+`python -m evaluation.mulca SCORES.json` takes the quality.json of an evaluation whose models are
+called VARIANT-SEED: original-0, simplified-0, converted-0, original-1, ... (converted-SEED is what
+the exporter makes of original-SEED without training). It keeps the scores as results/mulca.json,
+replaces the page's part between its two marks, and draws the figure. Without SCORES.json it reads
+results/mulca.json.
 """
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import typer
 from matplotlib.figure import Figure
 
+from evaluation.markdown import table
 from evaluation.metrics import METRICS, Interval, bootstrap
-from evaluation.tables import table
+from evaluation.result import DOCS, RESULTS, Evaluation, read_evaluation
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from training.network import fresh_network
 
 KEYS = ("pesq", "stoi", "si_sdr_db", "ovrl")
-FORMS = ("original", "simplified", "converted")
+VARIANTS = ("original", "simplified", "converted")
 MARKS = ("<!-- measured -->", "<!-- end of measured -->")
+SCORES = RESULTS / "mulca.json"
 Values = npt.NDArray[np.float64]
 
 
@@ -29,17 +32,20 @@ class Runs:
     """Scores of every run on the noisy part of the set.
 
     Attributes:
-        seeds: Seeds of which all forms were scored.
+        seeds: Seeds of which all variants were scored.
     """
 
-    def __init__(self, evaluation: dict[str, Any]) -> None:
-        """Read what `evaluation` wrote."""
-        self._scores: dict[str, dict[str, dict[str, float]]] = evaluation["scores"]
-        mixtures = evaluation["mixtures"]
-        self._noisy = [name for name in mixtures if mixtures[name]["part"] == "noisy"]
-        names = sorted(name for name in self._scores if name.startswith("original-"))
+    def __init__(self, evaluation: Evaluation) -> None:
+        """Find the runs in an evaluation.
+
+        Raises:
+            typer.BadParameter: A variant of a seed was not scored.
+        """
+        self._evaluation = evaluation
+        self._noisy = evaluation.part("noisy")
+        names = sorted(name for name in evaluation.scores if name.startswith("original-"))
         self.seeds = [name.removeprefix("original-") for name in names]
-        missing = {f"{f}-{s}" for f in FORMS for s in self.seeds} - self._scores.keys()
+        missing = {f"{v}-{s}" for v in VARIANTS for s in self.seeds} - evaluation.scores.keys()
         if missing or not self.seeds:
             raise typer.BadParameter(
                 f"lacks scores of {', '.join(sorted(missing)) or 'original-0'}"
@@ -47,11 +53,11 @@ class Runs:
 
     def of(self, title: str, key: str) -> Values:
         """One metric of one system, float64 [mixtures]."""
-        return np.array([self._scores[title][name][key] for name in self._noisy])
+        return self._evaluation.values(title, key, self._noisy)
 
-    def mean_of(self, form: str, key: str) -> Values:
-        """One metric of one form, per mixture the mean over the seeds, float64 [mixtures]."""
-        values = [self.of(f"{form}-{seed}", key) for seed in self.seeds]
+    def mean_of(self, variant: str, key: str) -> Values:
+        """One metric of one variant, the mean over the seeds, float64 [mixtures]."""
+        values = [self.of(f"{variant}-{seed}", key) for seed in self.seeds]
         return np.asarray(np.mean(values, axis=0))
 
     def differences(self, key: str) -> dict[str, Values]:
@@ -71,13 +77,14 @@ class Runs:
 
 
 def main(
-    scores: Annotated[Path, typer.Argument(help="quality.json with all forms and seeds.")],
-    docs: Annotated[Path, typer.Option(help="Folder of mulca.md.")] = Path("docs"),
+    scores: Annotated[Path, typer.Argument(help="All variants and seeds, scored.")] = SCORES,
+    results: Annotated[Path, typer.Option(help="Folder for mulca.json.")] = RESULTS,
+    docs: Annotated[Path, typer.Option(help="Folder of mulca.md.")] = DOCS,
 ) -> None:
-    """Write tables and figure of docs/mulca.md, and keep the scores beside it."""
-    text = scores.read_text(encoding="utf-8")
-    runs = Runs(json.loads(text))
-    (docs / "mulca.json").write_text(text, encoding="utf-8")
+    """Write the tables and the figure of docs/mulca.md, and keep the scores."""
+    evaluation = read_evaluation(scores)
+    runs = Runs(evaluation)
+    evaluation.write(results / "mulca.json")
     page = docs / "mulca.md"
     before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
@@ -87,26 +94,26 @@ def main(
 
 
 def sizes_table() -> str:
-    """Parameters and arithmetic of both forms in the default model's sizes.
+    """Parameters and multiplications of both variants in the default model's sizes.
 
-    Per frame every weight of the full-band stage is used once, every weight of the sub-band model
-    once per bin; what follows MulCA's squeeze is used once per recording.
+    A frame uses every weight of the full-band stage once, and every weight of the sub-band model
+    once per bin. What follows MulCA's squeeze is used once per recording.
     """
     rows = []
-    for form in ("original", "simplified"):
-        network = fresh_network(form, 0)
+    for variant in ("original", "simplified"):
+        network = fresh_network(variant, 0)
         sizes = {name: p.numel() for name, p in network.named_parameters()}
         total = sum(sizes.values())
         attention = sum(n for name, n in sizes.items() if name.startswith("channel_attention"))
         per_frame = sum(n for name, n in sizes.items() if name.endswith("Conv1d.0.weight"))
         share = per_frame / (multiplications_per_frame(network) + per_frame)
-        rows.append([form, f"{total:,}", f"{attention:,}", f"{per_frame:,}", f"{share:.3%}"])
-    header = ["form", "parameters", "of them in MulCA", "multiplications of MulCA a frame", "share"]
-    return table(header, rows)
+        rows.append([variant, f"{total:,}", f"{attention:,}", f"{per_frame:,}", f"{share:.3%}"])
+    header = ["variant", "parameters", "parameters of MulCA", "multiplications of MulCA per frame"]
+    return table([*header, "share of all multiplications"], rows)
 
 
 def multiplications_per_frame(network: FullSubNetPlus) -> int:
-    """Multiply-accumulate operations of TCNs and sub-band model, per frame."""
+    """Multiplications of the TCNs and the sub-band model, per frame."""
     full_band = sum(p.numel() for n, p in network.named_parameters() if n.startswith("fb_model"))
     sub_band = sum(p.numel() for n, p in network.named_parameters() if n.startswith("sb_model"))
     return full_band + network.config.n_freqs * sub_band
@@ -116,7 +123,8 @@ def scores_table(runs: Runs) -> str:
     """Means over files and seeds with the interval over files."""
     rows = [["noisy", *(_cell(key, bootstrap(runs.of("noisy", key))) for key in KEYS)]]
     rows += [
-        [form, *(_cell(key, bootstrap(runs.mean_of(form, key))) for key in KEYS)] for form in FORMS
+        [variant, *(_cell(key, bootstrap(runs.mean_of(variant, key))) for key in KEYS)]
+        for variant in VARIANTS
     ]
     return table(["", *(METRICS[key].title for key in KEYS)], rows)
 

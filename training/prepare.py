@@ -6,19 +6,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import av
 import numpy as np
-import numpy.typing as npt
 import soundfile
-import soxr
 import typer
 from rich.progress import track
 
+from training.recording import SAMPLE_RATE, Wave, read
 from training.voices import VALIDATION_VOICES
 
-Wave = npt.NDArray[np.float32]
-
-SAMPLE_RATE = 16_000
 N_FFT, HOP = 512, 128
 MAX_MINUTES = {"festvox_ru": 45.0}  # more of the same voice teaches little
 HELD_OUT = 25  # every 25th recorded clip is for validation
@@ -34,18 +29,6 @@ SOURCES = {
     "kokoro": ("voices/??_*.flac", 0.5),
     "sonic": ("sonic-pi-samples/**/*.flac", 0.1),
 }
-
-
-def read(file: Path) -> Wave:
-    """Return the samples of any of the sources, mono, 16 kHz, in [-1, 1]."""
-    if file.suffix == ".g722":
-        with av.open(str(file), format="g722") as container:
-            frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
-        samples = np.concatenate([np.zeros(0, np.int16), *frames])  # one file is empty
-        return (samples / 32768).astype(np.float32)
-    channels, sample_rate = soundfile.read(file, dtype="float32", always_2d=True)
-    mono: Wave = soxr.resample(channels.mean(1), sample_rate, SAMPLE_RATE)
-    return mono
 
 
 def without_hiss(speech: Wave) -> Wave:

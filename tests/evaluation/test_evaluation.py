@@ -1,6 +1,8 @@
 """Evaluation on synthetic signals: no network, no recordings, seconds."""
 
-import json
+import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,13 @@ from typer.testing import CliRunner, Result
 
 from evaluation import __main__ as command
 from evaluation import mulca, peers
-from evaluation.material import SAMPLE_RATE, Material, Wave
+from evaluation.material import Material
 from evaluation.metrics import METRICS, bootstrap, score
-from evaluation.mixtures import PEAKS_DBFS, Mixture, build_mixtures, digest_of
+from evaluation.mixtures import PEAKS_DBFS, Item, Mixture, build_mixtures, digest_of
 from evaluation.report import write_report
-from evaluation.scoring import Enhance, System, evaluate, unprocessed
-from evaluation.tables import Evaluation
+from evaluation.result import DOCS, RESULTS, Evaluation, read_evaluation
+from evaluation.scoring import Enhance, Scores, System, evaluate, unprocessed
+from training.recording import SAMPLE_RATE, Wave
 
 N_SAMPLES = 5 * SAMPLE_RATE
 
@@ -68,7 +71,7 @@ def a_few(material: Material) -> list[Mixture]:
     """A set with all three parts that is scored in seconds."""
     mixtures = build_mixtures(material, snrs_db=(5,), n_samples=N_SAMPLES)
     noisy, clean, *levels = (
-        [mixture for mixture in mixtures if mixture.part == part]
+        [mixture for mixture in mixtures if mixture.item.part == part]
         for part in ("noisy", "clean", "level")
     )
     return [*noisy[:2], clean[0], *levels[0][: len(PEAKS_DBFS)]]
@@ -76,9 +79,22 @@ def a_few(material: Material) -> list[Mixture]:
 
 def as_evaluation(mixtures: list[Mixture], gain: float) -> Evaluation:
     """Noisy scores that rise from file to file, and a model that is ahead by `gain` in all."""
-    noisy = {m.name: dict.fromkeys(METRICS, i / 10) for i, m in enumerate(mixtures)}
+    noisy = {m.item.name: dict.fromkeys(METRICS, i / 10) for i, m in enumerate(mixtures)}
     ours = {name: {key: value + gain for key, value in row.items()} for name, row in noisy.items()}
-    return Evaluation(mixtures, {"noisy": noisy, "ours": ours}, ["ours"], ["PeerX (x): no wheel"])
+    return of_scores([mixture.item for mixture in mixtures], {"noisy": noisy, "ours": ours})
+
+
+def of_scores(items: list[Item], scores: dict[str, Scores]) -> Evaluation:
+    return Evaluation(
+        digest="0123456789ab",
+        duration_s=5.0,
+        models=["ours"],
+        missing=["PeerX (x): no wheel"],
+        versions={"python": "3.11.1"},
+        machine="Abacus 9, 2 cores",
+        items=items,
+        scores=scores,
+    )
 
 
 def test_the_set_is_the_same_on_every_build(material: Material, mixtures: list[Mixture]) -> None:
@@ -90,25 +106,25 @@ def test_the_set_is_the_same_on_every_build(material: Material, mixtures: list[M
 def test_every_noise_meets_every_snr_and_every_voice_is_heard_clean(
     material: Material, mixtures: list[Mixture]
 ) -> None:
-    noisy = {(m.noise, m.snr_db) for m in mixtures if m.part == "noisy"}
+    noisy = {(m.item.noise, m.item.snr_db) for m in mixtures if m.item.part == "noisy"}
     assert noisy == {(kind, snr) for kind in ("babble", "hiss", "keyboard") for snr in (5, 20)}
-    assert {m.voice for m in mixtures if m.part == "clean"} == set(material.voices)
+    assert {m.item.voice for m in mixtures if m.item.part == "clean"} == set(material.voices)
 
 
 def test_dry_mixtures_have_the_snr_they_are_named_after(mixtures: list[Mixture]) -> None:
-    dry = [m for m in mixtures if m.part == "noisy" and not m.reverberant]
+    dry = [m for m in mixtures if m.item.part == "noisy" and not m.item.reverberant]
     assert dry
     for mixture in dry:
         noise = mixture.noisy - mixture.target
         snr_db = 10 * np.log10(np.sum(mixture.target**2) / np.sum(noise**2))
-        assert snr_db == pytest.approx(mixture.snr_db, abs=0.01)
+        assert snr_db == pytest.approx(mixture.item.snr_db, abs=0.01)
 
 
 def test_a_room_adds_late_reflections_that_the_target_lacks(material: Material) -> None:
     in_room = [
         m
         for m in build_mixtures(material, snrs_db=(60,), n_samples=N_SAMPLES)
-        if m.part == "noisy" and m.reverberant
+        if m.item.part == "noisy" and m.item.reverberant
     ]
     assert in_room
     for mixture in in_room:
@@ -119,13 +135,13 @@ def test_a_room_adds_late_reflections_that_the_target_lacks(material: Material) 
 
 def test_clean_speech_is_its_own_target(mixtures: list[Mixture]) -> None:
     for mixture in mixtures:
-        if mixture.part == "clean":
+        if mixture.item.part == "clean":
             np.testing.assert_array_equal(mixture.noisy, mixture.target)
 
 
 def test_nothing_clips_and_levels_are_peaks(mixtures: list[Mixture]) -> None:
     assert max(np.abs(mixture.noisy).max() for mixture in mixtures) <= 1
-    peaks = [20 * np.log10(np.abs(m.noisy).max()) for m in mixtures if m.part == "level"]
+    peaks = [20 * np.log10(np.abs(m.noisy).max()) for m in mixtures if m.item.part == "level"]
     assert len(peaks) == 3 * len(PEAKS_DBFS)
     np.testing.assert_allclose(peaks, PEAKS_DBFS * 3, atol=0.01)
 
@@ -166,7 +182,7 @@ def test_scores_are_cached_by_mixture(mixtures: list[Mixture], tmp_path: Path) -
     fresh = list(evaluate([System("half", "half", halve)], some, tmp_path, 1))
     cached = list(evaluate([System("half", "half", refuse)], some, tmp_path, 1))
     assert [row for _, _, row in cached] == [row for _, _, row in fresh]
-    assert (tmp_path / "half" / f"{some[0].name}.flac").is_file()
+    assert (tmp_path / "half" / f"{some[0].item.name}.flac").is_file()
 
 
 def test_every_peer_is_opened_or_named_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,20 +207,20 @@ def test_a_streaming_peer_is_aligned() -> None:
         output, memory = memory[: block.size], memory[block.size :]
         return output
 
-    aligned = peers._by_frames(noisy, delayed, hop=160, delay=30)
+    aligned = peers.by_frames(noisy, delayed, hop=160, delay=30)
     np.testing.assert_array_equal(aligned, noisy)
 
 
 def test_the_report_tells_what_was_measured(mixtures: list[Mixture], tmp_path: Path) -> None:
-    write_report(as_evaluation(mixtures, gain=0.5), tmp_path)
+    evaluation = as_evaluation(mixtures, gain=0.5)
+    evaluation.write(tmp_path / "quality.json")
+    write_report(tmp_path, tmp_path)
     page = (tmp_path / "quality.md").read_text()
     assert "| noisy | +0.50 [+0.50, +0.50] | +0.500 [+0.500, +0.500] | +0.5 [+0.5, +0.5] |" in page
     assert "| **ours** | 0.75 [" in page
     assert "PeerX (x): no wheel" in page
     assert (tmp_path / "quality.png").read_bytes().startswith(b"\x89PNG")
-    content = json.loads((tmp_path / "quality.json").read_text())
-    assert content["set"] == digest_of(mixtures)
-    assert content["scores"]["ours"][mixtures[0].name]["pesq"] == 0.5
+    assert read_evaluation(tmp_path / "quality.json") == evaluation
 
 
 def test_one_command_fetches_scores_and_reports(
@@ -214,12 +230,15 @@ def test_one_command_fetches_scores_and_reports(
     monkeypatch.setattr(command, "load_material", lambda _: material)
     monkeypatch.setattr(command, "build_mixtures", a_few)
     monkeypatch.setattr(command, "find_peers", lambda: ([], ["PeerX (x): no wheel"]))
-    folders = ["--data", str(tmp_path), "--docs", str(tmp_path), "--processes", "1"]
-    result = run([f"unity={unity_path}", *folders])
+    folders = {"--data": tmp_path / "data", "--results": tmp_path, "--docs": tmp_path / "docs"}
+    options = [text for name, folder in folders.items() for text in (name, str(folder))]
+    result = run([f"unity={unity_path}", *options, "--processes", "1"])
     assert result.exit_code == 0, result.output
-    scores = json.loads((tmp_path / "quality.json").read_text())["scores"]
-    for name, row in scores["unity"].items():  # a mask of one returns the input
-        assert row == pytest.approx(scores["noisy"][name], abs=0.02)
+    found = read_evaluation(tmp_path / "quality.json")
+    assert found.digest == digest_of(a_few(material))
+    for name, row in found.scores["unity"].items():  # a mask of one returns the input
+        assert row == pytest.approx(found.scores["noisy"][name], abs=0.02)
+    assert "](../quality.json)" in (tmp_path / "docs/quality.md").read_text()
 
 
 def test_a_missing_model_is_one_line_and_exit_1(tmp_path: Path) -> None:
@@ -234,35 +253,53 @@ def test_the_noisy_input_is_a_system_that_changes_nothing() -> None:
     np.testing.assert_array_equal(unprocessed().open()(noisy), noisy)
 
 
-def scored(titles: dict[str, float]) -> dict[str, object]:
-    """An evaluation in which every system is so much better than 1 on every file."""
-    names = [f"file{i}" for i in range(5)]
+def scored(titles: dict[str, float]) -> Evaluation:
+    """An evaluation in which every system scores 1 plus its gain on every file."""
+    items = [Item(f"file{i}", "noisy", "low", "hiss", 5.0, reverberant=False) for i in range(5)]
     scores = {
-        title: {name: dict.fromkeys(METRICS, 1 + gain) for name in names}
+        title: {item.name: dict.fromkeys(METRICS, 1 + gain) for item in items}
         for title, gain in titles.items()
     }
-    return {"scores": scores, "mixtures": {name: {"part": "noisy"} for name in names}}
+    return of_scores(items, scores)
 
 
 def test_the_mulca_page_shows_differences_file_by_file(tmp_path: Path) -> None:
     gains = {"noisy": 0.0, "original-0": 0.5, "simplified-0": 0.75, "converted-0": 0.25}
     gains |= {"original-1": 0.5, "simplified-1": 0.5, "converted-1": 0.5}
-    (tmp_path / "scores.json").write_text(json.dumps(scored(gains)), encoding="utf-8")
+    scored(gains).write(tmp_path / "scores.json")
     page = tmp_path / "mulca.md"
     page.write_text("before\n<!-- measured -->\nold\n<!-- end of measured -->\nafter\n")
     for _ in range(2):  # the second time replaces the first
-        mulca.main(tmp_path / "scores.json", tmp_path)
+        mulca.main(tmp_path / "scores.json", tmp_path, tmp_path)
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n<!-- measured -->\n")
     assert text.endswith("<!-- end of measured -->\nafter\n")
     assert "old" not in text
+    assert read_evaluation(tmp_path / "mulca.json") == scored(gains)
     assert "| simplified - original, seed 0 | +0.250 [+0.250, +0.250] |" in text
     assert "| simplified - original, mean of seeds | +0.125 " in text
     assert "| converted - original, mean of seeds | -0.125 " in text
     assert (tmp_path / "mulca.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_form_that_was_not_scored_is_named(tmp_path: Path) -> None:
-    (tmp_path / "scores.json").write_text(json.dumps(scored({"original-0": 0.0})), encoding="utf-8")
+def test_a_variant_that_was_not_scored_is_named(tmp_path: Path) -> None:
+    scored({"original-0": 0.0}).write(tmp_path / "scores.json")
     with pytest.raises(typer.BadParameter, match="lacks scores of converted-0, simplified-0"):
-        mulca.main(tmp_path / "scores.json", tmp_path)
+        mulca.main(tmp_path / "scores.json", tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("quality", write_report), ("mulca", partial(mulca.main, RESULTS / "mulca.json"))],
+)
+def test_the_committed_pages_are_what_the_committed_numbers_say(
+    name: str, write: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    results, docs = tmp_path / RESULTS, tmp_path / DOCS
+    for folder in (RESULTS, DOCS):
+        (tmp_path / folder).mkdir(parents=True)
+        for file in folder.glob(f"{name}.*"):
+            shutil.copy(file, tmp_path / folder)
+    write(results, docs)
+    page = f"{name}.md"
+    assert (docs / page).read_text() == (DOCS / page).read_text()
