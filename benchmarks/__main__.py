@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME`: measure one thing, store it, render the page."""
+"""`python -m benchmarks NAME`: measure one thing, store the numbers, write the page."""
 
 import json
 import shlex
@@ -25,8 +25,9 @@ Networks = Annotated[
 ]
 Threads = Annotated[int, typer.Option(min=1, help="of every system")]
 Seconds = Annotated[float, typer.Option(min=0.1, help="of audio")]
-Repeats = Annotated[int, typer.Option(min=1, help="rounds, the systems taking turns")]
+Repeats = Annotated[int, typer.Option(min=1, help="rounds; the systems take turns in each")]
 Durations = Annotated[list[float], typer.Option(min=0.1, help="in seconds; repeatable")]
+Measure = Callable[..., dict[str, Any]]
 BOTH = ["published", "default"]
 
 
@@ -35,7 +36,7 @@ def main(
     context: typer.Context,
     results: Annotated[Path, typer.Option(help="folder of the raw numbers")] = RESULTS,
 ) -> None:
-    """Measure speed and memory. The page is written beside the folder of results and named after it."""
+    """Measure speed and memory. The page lies beside the folder of results and is named after it."""
     results.mkdir(parents=True, exist_ok=True)
     context.obj = results
 
@@ -51,8 +52,8 @@ def speed(
     """Float32 and int8 against torch run eagerly."""
     from benchmarks.speed import measure
 
-    settings = {"threads": threads, "repeats": repeats}
-    _record(context, settings, partial(_per_network, network, measure, threads, duration, repeats))
+    measure = _per_network(network, measure)
+    _record(context, measure, threads=threads, durations_s=duration, repeats=repeats)
 
 
 @app.command()
@@ -64,15 +65,12 @@ def memory(
     torch_duration: Durations = [10.0, 60.0],  # noqa: B006
     repeats: Repeats = 3,
 ) -> None:
-    """Peak memory against duration (an hour through the published size takes a quarter of one)."""
+    """Peak memory against duration. An hour of audio takes a quarter of an hour or more."""
     from benchmarks.memory import measure
 
-    settings = {"threads": threads, "repeats": repeats}
-    _record(
-        context,
-        settings,
-        partial(_per_network, network, measure, threads, duration, torch_duration, repeats),
-    )
+    durations = {"durations_s": duration, "torch_durations_s": torch_duration}
+    measure = _per_network(network, measure)
+    _record(context, measure, threads=threads, **durations, repeats=repeats)
 
 
 @app.command()
@@ -82,8 +80,7 @@ def cold_start(
     """Import, load and one second of audio in a fresh process."""
     from benchmarks.startup import measure
 
-    settings = {"threads": threads, "repeats": repeats}
-    _record(context, settings, partial(_per_network, network, measure, threads, repeats))
+    _record(context, _per_network(network, measure), threads=threads, repeats=repeats)
 
 
 @app.command()
@@ -94,11 +91,11 @@ def gemm(
     seconds: Seconds = 5.0,
     repeats: Repeats = 7,
 ) -> None:
-    """The sub-band stage against plain matrix products of the same shapes."""
+    """The sub-band stage against its matrix multiplications alone."""
     from benchmarks.gemm import measure
 
-    settings = {"threads": threads, "seconds": seconds, "repeats": repeats}
-    _record(context, settings, partial(_per_network, network, measure, threads, seconds, repeats))
+    measure = _per_network(network, measure)
+    _record(context, measure, threads=threads, seconds=seconds, repeats=repeats)
 
 
 @app.command()
@@ -113,12 +110,10 @@ def scaling(
     """Over threads of one session, and over jobs of fsnp-enhance of one thread each."""
     from benchmarks.scaling import measure
 
+    folder = {"files": files, "file_seconds": file_seconds}
+    measure = _per_network(network, measure)
     counts = steps(available_cpus()[0])
-    settings = {"threads": "1 per job", "seconds": seconds, "repeats": repeats}
-    folder = (files, file_seconds)
-    _record(
-        context, settings, partial(_per_network, network, measure, counts, folder, seconds, repeats)
-    )
+    _record(context, measure, counts=counts, **folder, seconds=seconds, repeats=repeats)
 
 
 @app.command()
@@ -135,8 +130,7 @@ def peers(
 
     pairs = [text.rpartition("=") for text in model or [f"default={DEFAULT_MODEL}"]]
     models = {name or Path(path).stem: Path(path) for name, _, path in pairs}
-    settings = {"threads": 1, "seconds": seconds, "repeats": repeats}
-    _record(context, settings, lambda: measure(models, seconds, repeats))
+    _record(context, partial(measure, models), seconds=seconds, repeats=repeats)
 
 
 @app.command()
@@ -150,13 +144,13 @@ def profile(
     """Where the time goes, by stage and operator."""
     from benchmarks.profile import measure
 
-    settings = {"threads": threads, "seconds": seconds, "repeats": repeats}
-    _record(context, settings, partial(_per_network, network, measure, threads, seconds, repeats))
+    measure = _per_network(network, measure)
+    _record(context, measure, threads=threads, seconds=seconds, repeats=repeats)
 
 
 @app.command()
 def report(context: typer.Context) -> None:
-    """Render the page again from the numbers there are."""
+    """Write the page again from the raw numbers."""
     typer.echo(f"wrote {write_report(context.obj)}")
 
 
@@ -165,25 +159,25 @@ def steps(most: int) -> list[int]:
     return sorted({2**i for i in range(most.bit_length())} | {most})
 
 
-def _per_network(
-    names: list[str], measure: Callable[..., dict[str, Any]], *arguments: object
-) -> dict[str, Any]:
+def _per_network(names: list[str], measure: Measure) -> Measure:
     """Measure one network after the other."""
-    from benchmarks.networks import prepare
 
-    return {network.name: measure(network, *arguments) for network in prepare(names)}
+    def all_networks(**settings: Any) -> dict[str, Any]:
+        from benchmarks.networks import prepare
+
+        return {network.name: measure(network, **settings) for network in prepare(names)}
+
+    return all_networks
 
 
-def _record(
-    context: typer.Context, settings: dict[str, Any], measure: Callable[[], dict[str, Any]]
-) -> None:
-    """Measure, store what came out with what it ran on, and render the page."""
+def _record(context: typer.Context, measure: Measure, **settings: Any) -> None:
+    """Measure, store the results with settings and machine, and write the page."""
     name = context.info_name
     environment = machine.describe()
     given = sys.argv[sys.argv.index(name) :] if name in sys.argv else [name]
     command = shlex.join(["python", "-m", "benchmarks", *given])
     try:
-        results = measure()
+        results = measure(**settings)
     except (FsnpError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         typer.echo(f"error: {name} was not measured: {error}", err=True)
         raise typer.Exit(1) from error

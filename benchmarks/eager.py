@@ -1,4 +1,4 @@
-"""The torch network run as published: transform, network, mask and inverse, whole utterance."""
+"""The torch network as published: transform, network, mask and inverse on the whole utterance."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ from fsnp_onnx.spec import MaskSpec
 
 
 class Eager:
-    """A checkpoint run by torch, eagerly, in float32.
+    """A checkpoint that torch runs eagerly in float32.
 
     Attributes:
-        sample_rate_hz: Of what it takes.
-        hop_length: Of its transform, in samples.
+        sample_rate_hz: Sample rate of input and output.
+        hop_length: Hop of the transform, in samples.
     """
 
     def __init__(self, checkpoint: Path, threads: int) -> None:
-        """Load a checkpoint; the number of threads holds for the whole process."""
+        """Load a checkpoint and set the number of threads of the whole process."""
         torch.set_num_threads(threads)
-        # not the exporter's reader, which also checks what it reads: that is not torch's time
+        # not the exporter's reader: its checks would count as torch's time
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         tensors = content.get("model", content)
         inferred = infer(tensors, content.get("config"))
@@ -55,7 +55,7 @@ class Eager:
         return samples
 
     def _window_of_win_length(self) -> torch.Tensor:
-        """The window without the zeros around it, which torch adds by itself."""
+        """The window without the zeros around it; torch adds them."""
         left = (self._stft.n_fft - self._stft.win_length) // 2
         return self._window[left : left + self._stft.win_length]
 

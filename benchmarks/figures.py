@@ -43,11 +43,11 @@ def draw_peers(document: Document, path: Path) -> None:
         place = (rtfs[title], results["quality"][title]["pesq"])
         own = title in results["own"]
         axes.scatter(*place, s=60, facecolor="C0" if own else "none", edgecolor="C0")
-        beside = (0, 8 if index % 2 else -17)  # neighbours' labels would overlap
+        beside = (0, 8 if index % 2 else -17)  # else the labels of neighbours overlap
         axes.annotate(title, place, beside, textcoords="offset points", ha="center")
     noisy = results["quality"]["noisy"]["pesq"]
     axes.axhline(noisy, linestyle="--", color="black", linewidth=1, label="noisy input")
-    axes.set(xscale="log", xlabel="seconds per second of audio, one thread", ylabel="PESQ-WB")
+    axes.set(xscale="log", xlabel="RTF (real-time factor), one thread", ylabel="PESQ-WB")
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

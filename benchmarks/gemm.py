@@ -1,9 +1,9 @@
-"""How near the sub-band stage is to what the machine's matrix products can do.
+"""The time of the sub-band stage against the time of its matrix multiplications alone.
 
-The recurrent layers are matrix products and little else: of a block of n frames and B sequences, one
-[n B, inputs] x [inputs, gates H] and, frame after frame, n times [B, H] x [H, gates H]. The same
-products, alone, with constant right-hand sides and on the same threads, take a time that no such
-layer can beat; the share of it in the time that the layers take is how near they are.
+The recurrent layers consist mostly of matrix multiplications. A block of n frames and B sequences
+needs one [n B, inputs] x [inputs, gates H], then, frame after frame, n times [B, H] x [H, gates H].
+This module times the same multiplications alone, with constant right-hand sides and the same number
+of threads. Their share of the time of the layers shows how close the layers are to this limit.
 """
 
 from collections import Counter
@@ -29,17 +29,17 @@ from benchmarks.rounds import alternate
 from fsnp_onnx.runtime.session import session_options
 
 GATES = {"LSTM": 4, "DynamicQuantizeLSTM": 4, "GRU": 3}
-LEAST_S = 0.2  # of one timing of a product
-Product = tuple[int, int, int]  # rows, inner, columns
+LEAST_S = 0.2  # duration of one timing
+Matmul = tuple[int, int, int]  # rows, inner, columns
 Array = NDArray[Any]
 
 
 def measure(network: Network, threads: int, seconds: float, repeats: int) -> dict[str, Any]:
-    """Time the recurrent layers inside the network and their products alone, taking turns.
+    """Time the recurrent layers inside the network and their multiplications alone, taking turns.
 
     Returns:
-        Per precision: multiply-accumulates, and per round the seconds of the layers, of the whole
-        sub-band stage, and of one of each product by every library.
+        Per precision the number of MACs, and per round the seconds of the layers, of the whole
+        sub-band stage, and, by library, of each multiplication once.
     """
     noisy, _ = noisy_speech(seconds)
     return {"audio_s": seconds} | network.by_precision(
@@ -50,20 +50,20 @@ def measure(network: Network, threads: int, seconds: float, repeats: int) -> dic
 def _measure(
     path: Path, precision: str, noisy: NDArray[np.float32], threads: int, repeats: int
 ) -> dict[str, Any]:
-    products = count_products(layers(profile(path, noisy, threads)))
-    libraries = _libraries(precision, products, threads)
+    matmuls = count_matmuls(layers(profile(path, noisy, threads)))
+    libraries = _libraries(precision, matmuls, threads)
     systems: dict[str, Callable[[], Any]] = {
         "network": lambda: profile(path, noisy, threads),
-        **{name: partial(_time_products, calls, threads) for name, calls in libraries.items()},
+        **{name: partial(_time_all, calls, threads) for name, calls in libraries.items()},
     }
     rounds = alternate(systems, repeats)
     profiles: list[Profile] = rounds.pop("network")
     return {
-        "macs": sum(m * k * n * number for (m, k, n), number in products.items()),
+        "macs": sum(m * k * n * number for (m, k, n), number in matmuls.items()),
         "layers_s": [sum(layer.seconds for layer in layers(p)) for p in profiles],
         "sub_band_s": [p.sub_band_s for p in profiles],
-        "products": [{"shape": list(shape), "count": n} for shape, n in products.items()],
-        "product_s": rounds,
+        "matmuls": [{"shape": list(shape), "count": n} for shape, n in matmuls.items()],
+        "matmul_s": rounds,
     }
 
 
@@ -72,31 +72,31 @@ def layers(of: Profile) -> list[Node]:
     return [node for node in of.nodes if node.operator in GATES]
 
 
-def count_products(nodes: list[Node]) -> Counter[Product]:
-    """Return the products that these layers compute, and how many of each."""
-    products: Counter[Product] = Counter()
+def count_matmuls(nodes: list[Node]) -> Counter[Matmul]:
+    """Return the matrix multiplications of these layers, and how many of each."""
+    matmuls: Counter[Matmul] = Counter()
     for node in nodes:
         n_frames, n_sequences, n_inputs = node.inputs[0]
         n_hidden = node.outputs[0][-1]
         n_columns = GATES[node.operator] * n_hidden
-        products[n_frames * n_sequences, n_inputs, n_columns] += 1
-        products[n_sequences, n_hidden, n_columns] += n_frames
-    return products
+        matmuls[n_frames * n_sequences, n_inputs, n_columns] += 1
+        matmuls[n_sequences, n_hidden, n_columns] += n_frames
+    return matmuls
 
 
 def _libraries(
-    precision: str, products: Counter[Product], threads: int
+    precision: str, matmuls: Counter[Matmul], threads: int
 ) -> dict[str, list[Callable[[], object]]]:
-    """Return by library what computes each product once."""
-    in_onnx = _integer_product if precision == "int8" else _float_product
-    libraries = {"onnxruntime": [_in_onnxruntime(in_onnx(p), p, threads) for p in products]}
+    """Return, by library, functions that compute each multiplication once."""
+    in_onnx = _integer_matmul if precision == "int8" else _float_matmul
+    libraries = {"onnxruntime": [_in_onnxruntime(in_onnx(p), p, threads) for p in matmuls]}
     if precision == "float32":
-        libraries["numpy"] = [_in_numpy(p) for p in products]
+        libraries["numpy"] = [_in_numpy(p) for p in matmuls]
     return libraries
 
 
-def _time_products(calls: list[Callable[[], object]], threads: int) -> list[float]:
-    """Return the seconds that each takes, the median of as many as fit into `LEAST_S`."""
+def _time_all(calls: list[Callable[[], object]], threads: int) -> list[float]:
+    """Return the seconds of each: the median of as many runs as fit into `LEAST_S`."""
     with threadpool_limits(threads, "blas"):  # numpy's own
         return [_time_one(call) for call in calls]
 
@@ -114,18 +114,18 @@ def _time_one(call: Callable[[], object]) -> float:
     return median(times)
 
 
-def _float_product(product: Product) -> tuple[onnx.NodeProto, Array, Array, type]:
-    """Operator, both sides, and the type of the result."""
-    rows, inner, columns = product
+def _float_matmul(matmul: Matmul) -> tuple[onnx.NodeProto, Array, Array, type]:
+    """Return operator, both sides, and the type of the result."""
+    rows, inner, columns = matmul
     generator = np.random.default_rng(0)
     left = generator.standard_normal((rows, inner), np.float32)
     right = generator.standard_normal((inner, columns), np.float32)
     return helper.make_node("MatMul", ["a", "b"], ["c"]), left, right, np.float32
 
 
-def _integer_product(product: Product) -> tuple[onnx.NodeProto, Array, Array, type]:
-    """The same for 8-bit integers, added up in 32 bits."""
-    rows, inner, columns = product
+def _integer_matmul(matmul: Matmul) -> tuple[onnx.NodeProto, Array, Array, type]:
+    """Return the same for 8-bit integers, added up in 32 bits."""
+    rows, inner, columns = matmul
     generator = np.random.default_rng(0)
     left = generator.integers(0, 256, (rows, inner), np.uint8)
     right = generator.integers(-127, 128, (inner, columns), np.int8)
@@ -133,16 +133,16 @@ def _integer_product(product: Product) -> tuple[onnx.NodeProto, Array, Array, ty
 
 
 def _in_onnxruntime(
-    node_and_sides: tuple[onnx.NodeProto, Array, Array, type], product: Product, threads: int
+    node_and_sides: tuple[onnx.NodeProto, Array, Array, type], matmul: Matmul, threads: int
 ) -> Callable[[], object]:
-    """One product as a model: the right-hand side is constant, as weights are, and packed once."""
+    """Make a model of one multiplication. Its right-hand side is constant, as weights are."""
     node, left, right, result_type = node_and_sides
-    shape = [product[0], product[2]]
+    shape = [matmul[0], matmul[2]]
     types = {"a": left.dtype, "c": np.dtype(result_type)}
     elements = {name: helper.np_dtype_to_tensor_dtype(dtype) for name, dtype in types.items()}
     graph = helper.make_graph(
         [node],
-        "product",
+        "matmul",
         [helper.make_tensor_value_info("a", elements["a"], left.shape)],
         [helper.make_tensor_value_info("c", elements["c"], shape)],
         [numpy_helper.from_array(right, "b")],
@@ -152,13 +152,13 @@ def _in_onnxruntime(
     options = session_options(onnxruntime, threads)
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
-    binding = session.io_binding()  # without it the result is copied, which would be timed, too
+    binding = session.io_binding()  # without it the copy of the result would be timed
     result = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, result_type)
     binding.bind_cpu_input("a", left)
     binding.bind_ortvalue_output("c", result)
     return partial(session.run_with_iobinding, binding)
 
 
-def _in_numpy(product: Product) -> Callable[[], object]:
-    _, left, right, _ = _float_product(product)
-    return partial(np.matmul, left, right, out=np.empty((product[0], product[2]), np.float32))
+def _in_numpy(matmul: Matmul) -> Callable[[], object]:
+    _, left, right, _ = _float_matmul(matmul)
+    return partial(np.matmul, left, right, out=np.empty((matmul[0], matmul[2]), np.float32))

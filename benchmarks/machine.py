@@ -1,4 +1,4 @@
-"""What a measurement ran on: without it a number means nothing."""
+"""Description of the machine that a measurement ran on."""
 
 import os
 import platform
@@ -39,9 +39,9 @@ def load() -> list[float]:
 
 
 def busy(seconds: float = 1.0) -> float | None:
-    """Return what share of all CPUs others use in these seconds, None where nothing tells.
+    """Return the share of all CPUs that other processes use, None where the system does not tell.
 
-    The load average also holds the benchmark that ran before.
+    The load average does not serve here: it contains the benchmark that ran before.
     """
     stat = Path("/proc/stat")
     if not stat.is_file():
@@ -64,7 +64,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout, with a + if tracked files of the package have changed since."""
+    """The commit of the checkout, with a + if code of the package or the benchmarks has changed."""
     root = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:

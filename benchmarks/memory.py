@@ -11,7 +11,7 @@ from benchmarks import worker
 from benchmarks.networks import Network
 from benchmarks.recording import noisy_speech
 
-_LONG_S = 60.0  # what takes longer is not repeated: its peak hardly varies
+_LONG_S = 60.0  # longer runs are not repeated: their peaks hardly vary
 
 
 def measure(
@@ -24,7 +24,7 @@ def measure(
     """Enhance recordings of these durations, each in a process of its own.
 
     Returns:
-        Per system a list of points: duration, and peak memory and time of every run.
+        Per system a list of points: the duration, and peak memory and time of every run.
     """
     systems = {name: ("onnx", path, durations_s) for name, path in network.models.items()}
     systems["torch"] = ("torch", network.checkpoint, torch_durations_s)

@@ -1,4 +1,4 @@
-"""What is measured: checkpoints, and their exports, made here and kept while they are up to date."""
+"""The networks that are measured: checkpoints and their exports, kept while they are up to date."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Network:
 
     Attributes:
         name: In tables.
-        checkpoint: What torch loads.
+        checkpoint: The file that torch loads.
         models: Exported files by precision.
         missing: Precisions beside float32 that could not be exported, with the reason.
     """
@@ -35,18 +35,18 @@ class Network:
     missing: dict[str, str]
 
     def by_precision(self, measure: Callable[[str, Path], Any]) -> dict[str, Any]:
-        """Measure every exported file, given its precision and path; name what is missing, too."""
+        """Measure every exported file, given its precision and path, and add what is missing."""
         found = {precision: measure(precision, path) for precision, path in self.models.items()}
         return {"precisions": found, "missing": self.missing}
 
 
 def prepare(names: Sequence[str], work: Path = WORK) -> list[Network]:
-    """Make the checkpoints that are made here, and export all in every precision.
+    """Export checkpoints in every precision.
 
     Args:
-        names: "published" (the published sizes, seeded random weights: speed does not depend on
-            them), "default" (the bundled model's checkpoint), or the path of a checkpoint.
-        work: Folder for what is made.
+        names: "published" (the published sizes with seeded random weights, which speed does not
+            depend on), "default" (the bundled model's checkpoint), or the path of a checkpoint.
+        work: Folder for the exported files.
 
     Raises:
         FsnpError: A checkpoint cannot be exported in float32.

@@ -1,4 +1,4 @@
-"""ONNX Runtime's own profile of one run: which node of which stage took how long."""
+"""ONNX Runtime's profile of one run: which node of which stage took how long."""
 
 import json
 import tempfile
@@ -24,8 +24,8 @@ class Node:
     Attributes:
         stage: "full band" or "sub band".
         operator: Its ONNX operator.
-        seconds: What it took, for control flow with all that is inside.
-        own_s: The same without what is inside.
+        seconds: Its time; a Loop or Scan includes the nodes inside it.
+        own_s: Its time without the nodes inside it.
         inputs: Shapes of its inputs.
         outputs: Shapes of its outputs.
     """
@@ -40,7 +40,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One run of a model: all its nodes, and the time from outside."""
+    """One run of a model: all its nodes, and the time of the whole run."""
 
     nodes: list[Node]
     seconds: float

@@ -1,9 +1,8 @@
 """Real-time factor of our model and of other enhancers, one thread each, beside their quality.
 
-The quality is what `make evaluate` measured (docs/quality.json); only the speed is measured here.
+Only the speed is measured here. `make evaluate` measured the quality (evaluation/results/quality.json).
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,22 +14,23 @@ from threadpoolctl import threadpool_limits
 from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate, timed
 from evaluation.peers import find_peers
+from evaluation.result import read_evaluation
 from evaluation.scoring import model
 
-QUALITY = Path(__file__).parents[1] / "docs" / "quality.json"
+QUALITY = Path(__file__).parents[1] / "evaluation" / "results" / "quality.json"
 METRICS = ("pesq", "stoi", "si_sdr_db", "ovrl")
 
 
 def measure(models: dict[str, Path], seconds: float, repeats: int) -> dict[str, Any]:
-    """Time all systems that start here on the same speech, taking turns.
+    """Time all systems that start here on the same speech; they take turns.
 
     Args:
-        models: Our exported files by the title that docs/quality.json gives them.
+        models: Our exported files by the title that quality.json gives them.
         seconds: Length of the recording.
         repeats: Rounds.
 
     Returns:
-        Seconds of every round by title, the quality by title, and who did not start.
+        Seconds of every round by title, the quality by title, and the systems that did not start.
     """
     peers, missing = find_peers()
     systems = [*(model(title, path) for title, path in models.items()), *peers]
@@ -54,9 +54,9 @@ def measure(models: dict[str, Path], seconds: float, repeats: int) -> dict[str, 
 
 def quality(file: Path) -> dict[str, dict[str, float]]:
     """Return the means over the noisy mixtures by title and metric."""
-    document = json.loads(file.read_text(encoding="utf-8"))
-    noisy = [name for name, m in document["mixtures"].items() if m["part"] == "noisy"]
+    evaluation = read_evaluation(file)
+    noisy = evaluation.part("noisy")
     return {
-        title: {key: fmean(rows[name][key] for name in noisy) for key in METRICS}
-        for title, rows in document["scores"].items()
+        title: {key: fmean(evaluation.values(title, key, noisy)) for key in METRICS}
+        for title in evaluation.scores
     }

@@ -21,8 +21,8 @@ def measure(network: Network, threads: int, seconds: float, repeats: int) -> dic
     """Profile every precision of a network.
 
     Returns:
-        Per precision the time of every stage and operator (median over rounds), and the times of
-        whole runs of the network and of the runtime around it, without the profiler.
+        Per precision the time of every stage and operator (median over the rounds), and, without
+        the profiler, the times of the network alone and of `Enhancer.enhance`.
     """
     noisy, rate_hz = noisy_speech(seconds)
     return {"audio_s": seconds} | network.by_precision(

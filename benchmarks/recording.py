@@ -22,7 +22,7 @@ def recordings(files: tuple[str, ...] = FILES) -> list[tuple[NDArray[np.float32]
 
 
 def noisy_speech(seconds: float) -> tuple[NDArray[np.float32], int]:
-    """Return the recordings one after another, again and again, for so many seconds.
+    """Return the recordings one after another, repeated to a duration.
 
     Returns:
         float32 [N] and the sample rate in Hz.

@@ -1,4 +1,4 @@
-"""results/*.json -> RESULTS.md: nothing is printed that no JSON holds."""
+"""results/*.json -> RESULTS.md: the page shows what the JSON holds."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import sections
 from benchmarks.figures import draw_memory, draw_peers
 from benchmarks.goals import goals
-from benchmarks.sections import table
+from evaluation.markdown import table
 
 Document = dict[str, Any]
 WIDTH = 100
@@ -18,63 +18,64 @@ SECTIONS = {
         "Speed against torch",
         (
             "torch runs the whole utterance eagerly in float32, from samples to samples: torch.stft, "
-            "network, mask, torch.istft. All have the same weights and the same number of threads. "
-            "torch holds the whole utterance unfolded (see its memory below), so that it takes longer "
-            "per second of a long recording; say which length when quoting a ratio."
+            "network, mask, torch.istft. All systems have the same weights and the same number of "
+            "threads. torch keeps the whole utterance unfolded in memory (see Memory), which makes it "
+            "slower on long recordings. State the length of the recording with every ratio."
         ),
         sections.speed,
     ),
     "memory": (
         "Memory",
         (
-            "Peak resident memory of a fresh process that loads the model and enhances one recording, "
-            "the samples of recording and result (8 bytes for each) included. What takes over a minute "
-            "is not repeated."
+            "Peak resident memory of a fresh process that loads the model and enhances one recording. "
+            "It includes the samples of recording and result (8 bytes per sample). Runs of more than a "
+            "minute are not repeated."
         ),
         sections.memory,
     ),
     "cold-start": (
         "Cold start",
         (
-            "A fresh Python process imports, loads, enhances one second of audio and ends; its files "
-            "lie in the page cache. `fsnp-enhance` is the command itself, float32, from WAV to WAV."
+            "A fresh Python process imports, loads, enhances one second of audio and ends. Its files "
+            "are in the page cache. `fsnp-enhance` is the command itself, float32, from WAV to WAV."
         ),
         sections.cold_start,
     ),
     "profile": (
         "Where the time goes",
         (
-            "ONNX Runtime's profiler, node by node. *Around the network* is what `Enhancer.enhance` "
-            "takes beyond the network (transform, mask, inverse), measured without the profiler as the "
-            "difference of two runs: below 0 where they vary by more. What a Loop or Scan takes is "
-            "without the nodes inside it."
+            "ONNX Runtime's profiler, node by node. *Outside the network* is the time that "
+            "`Enhancer.enhance` needs for transform, mask and inverse. It is the difference of two runs "
+            "without the profiler, and below 0 where the runs vary more. The time of a Loop or Scan "
+            "excludes the nodes inside it."
         ),
         sections.profile,
     ),
     "gemm": (
-        "Share of the machine's matrix products",
+        "Share of matrix multiplications",
         (
-            "What share of the time of the recurrent layers, and of the whole sub-band stage, do "
-            "their matrix products take where ONNX Runtime computes them alone? 1 would be layers "
-            "that do nothing else. int8 is held against products of 8-bit integers "
-            "(MatMulInteger). A MAC is one multiplication and addition that is carried out; "
-            "quantised layers carry out more of them where they take an input in two parts."
+            "The recurrent layers consist mostly of matrix multiplications. Here ONNX Runtime and numpy "
+            "run the same multiplications alone. The ratios divide that time by the time of the layers, "
+            "or of the whole sub-band stage. With ONNX Runtime's multiplications, a ratio of 1 would mean "
+            "that the layers do nothing else. int8 layers are compared with multiplications of 8-bit integers "
+            "(MatMulInteger). A MAC is one multiplication and addition. Quantised layers need more "
+            "MACs where they take an input in two parts."
         ),
         sections.gemm,
     ),
     "scaling": (
         "Threads and jobs",
         (
-            "Threads of one session, and jobs of `fsnp-enhance` on a folder, the start of all processes "
-            "included. *Same files*: equal to those of one job, byte for byte."
+            "Threads of one session, and jobs of `fsnp-enhance` on a folder. The time of the jobs "
+            "includes the start of all processes. *Same files*: byte for byte equal to those of one job."
         ),
         sections.scaling,
     ),
     "peers": (
         "Other enhancers",
         (
-            "One thread each, weights and libraries as each package ships them; models of 48 kHz "
-            "resample inside the time. Quality: means over the noisy mixtures of "
+            "One thread each, with the weights and libraries of each package. The time of 48 kHz models "
+            "includes resampling. Quality: means over the noisy mixtures of "
             "[docs/quality.md](../docs/quality.md)."
         ),
         sections.peers,
@@ -84,16 +85,18 @@ FIGURES = {"memory": draw_memory, "peers": draw_peers}
 
 _INTRODUCTION = """# Benchmarks
 
-Written by `python -m benchmarks` from the raw numbers in [{folder}]({folder}/): `make bench` runs all,
-every section names its own command. Systems take turns round after round; a number is the median
-over the rounds, in brackets the quartiles, and a ratio is taken within each round. *published* is
-the published size (8.675 M parameters) with seeded random weights, *default* the bundled model; all
-exports are of the original form. MB are 10^6 bytes.
+`python -m benchmarks` writes this page from the raw numbers in [{folder}]({folder}/). `make bench` runs
+all benchmarks; every section names its own command. The systems take turns, round after round. A
+number is the median over the rounds, brackets hold the quartiles, and ratios are taken within each
+round. RTF, the real-time factor, is processing time divided by duration of the audio: an RTF of
+0.1 is 10x real time. *published* is the published size (8.675 M parameters) with seeded random
+weights, *default* the bundled model. All exports have the original variant of MulCA. MB are 10^6
+bytes.
 """
 
 
 def write_report(folder: Path) -> Path:
-    """Write RESULTS.md beside a folder results, likewise named beside another, and its pictures into it.
+    """Write the page of a folder beside it (results -> RESULTS.md), and its pictures into it.
 
     Returns:
         Path of the page.
@@ -111,14 +114,14 @@ def write_report(folder: Path) -> Path:
 
 
 def _other_pages(page: Path) -> list[str]:
-    """Links to pages of other machines, which lie beside this one."""
+    """Links to the pages of other machines beside this one."""
     others = sorted(other.name for other in page.parent.glob("RESULTS*.md") if other != page)
     links = ", ".join(f"[{name}]({name})" for name in others)
     return [f"Measured on other machines: {links}.\n"] if links else []
 
 
 def read_results(folder: Path) -> dict[str, Document]:
-    """Read what was measured, by the name of the benchmark."""
+    """Read the raw numbers by the name of the benchmark."""
     files = {name: folder / f"{name}.json" for name in SECTIONS}
     return {
         name: json.loads(file.read_text(encoding="utf-8"))
@@ -134,7 +137,7 @@ def _section(name: str, document: Document | None, folder: Path) -> str:
     if document is None:
         return f"{text}`{command}`: not measured.\n"
     given = ", ".join(f"{key} {value}" for key, value in document["settings"].items())
-    command = document.get("command", command)  # with its options, where they were noted
+    command = document.get("command", command)  # older files lack it
     text += f"`{command}`, {given}.\n\n{render(document)}"
     if name in FIGURES:
         picture = folder / f"{name}.png"

@@ -1,4 +1,4 @@
-"""Measuring fairly: systems take turns, so that what else the machine does meets them all."""
+"""Fair measurement: systems take turns, so that other load on the machine meets them all."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PAUSE_S = 0.3  # the idle threads of one system's pool spin for a while before they sleep
+PAUSE_S = 0.3  # idle threads of the previous system's pool spin for a while before they sleep
 
 
 def alternate(systems: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, list[T]]:
@@ -17,7 +17,7 @@ def alternate(systems: Mapping[str, Callable[[], T]], repeats: int) -> dict[str,
         repeats: Number of rounds.
 
     Returns:
-        What each returned, one entry per round: entries of the same index belong together.
+        The results of each system, one entry per round; entries of the same index belong together.
     """
     results: dict[str, list[T]] = {name: [] for name in systems}
     names = list(systems)

@@ -1,4 +1,4 @@
-"""Over threads of one session, and over processes of fsnp-enhance with one thread each."""
+"""Speed over threads of one session, and over jobs of fsnp-enhance with one thread each."""
 
 import hashlib
 import subprocess
@@ -22,7 +22,7 @@ from fsnp_onnx import Enhancer
 def over_threads(
     model: Path, counts: Sequence[int], seconds: float, repeats: int
 ) -> dict[str, Any]:
-    """Time sessions of different numbers of threads on the same speech, taking turns.
+    """Time sessions with different numbers of threads on the same speech; they take turns.
 
     Returns:
         Seconds of every round by number of threads, and the largest difference from one thread.
@@ -40,23 +40,23 @@ def over_threads(
 
 
 def over_jobs(
-    model: Path, counts: Sequence[int], folder_of: tuple[int, float], repeats: int
+    model: Path, counts: Sequence[int], files: int, file_seconds: float, repeats: int
 ) -> dict[str, Any]:
-    """Time fsnp-enhance on a folder with different numbers of jobs of one thread, taking turns.
+    """Time fsnp-enhance on a folder with different numbers of jobs of one thread; they take turns.
 
     Args:
         model: An exported file.
         counts: Numbers of jobs.
-        folder_of: Number of files, and the length of each in seconds (the samples, repeated).
+        files: Number of files in the folder.
+        file_seconds: Length of each file; the repository's samples are repeated to this length.
         repeats: Rounds.
 
     Returns:
-        Seconds of the whole command by number of jobs, and whether the outputs are the same.
+        Seconds of the whole command by number of jobs, and whether the outputs are identical.
     """
-    n_files, file_s = folder_of
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        audio_s = write_folder(folder / "noisy", n_files, file_s)
+        audio_s = write_folder(folder / "noisy", files, file_seconds)
         systems: dict[str, Callable[[], dict[str, Any]]] = {
             str(n): partial(_run_jobs, model, folder, n) for n in counts
         }
@@ -64,7 +64,7 @@ def over_jobs(
     reference = runs[str(counts[0])][0]["outputs"]
     return {
         "audio_s": audio_s,
-        "files": n_files,
+        "files": files,
         "seconds": {jobs: [run["seconds"] for run in there] for jobs, there in runs.items()},
         "identical": {
             jobs: all(run["outputs"] == reference for run in there) for jobs, there in runs.items()
@@ -72,14 +72,14 @@ def over_jobs(
     }
 
 
-def write_folder(folder: Path, n_files: int, file_s: float) -> float:
-    """Write copies of the samples, each repeated to a length; return the seconds of them all."""
+def write_folder(folder: Path, n_files: int, file_seconds: float) -> float:
+    """Write the repository's samples, repeated to a length; return the seconds of all files."""
     folder.mkdir()
     samples = recordings(FILES[1:])
     total_s = 0.0
     for index in range(n_files):
         noisy, rate_hz = samples[index % len(samples)]
-        n_samples = round(file_s * rate_hz)
+        n_samples = round(file_seconds * rate_hz)
         soundfile.write(folder / f"{index:03d}.wav", np.resize(noisy, n_samples), rate_hz)
         total_s += n_samples / rate_hz
     return total_s
@@ -87,8 +87,10 @@ def write_folder(folder: Path, n_files: int, file_s: float) -> float:
 
 def measure(
     network: Network,
+    *,
     counts: Sequence[int],
-    folder_of: tuple[int, float],
+    files: int,
+    file_seconds: float,
     seconds: float,
     repeats: int,
 ) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def measure(
     return network.by_precision(
         lambda _, path: {
             "threads": over_threads(path, counts, seconds, repeats),
-            "jobs": over_jobs(path, counts, folder_of, repeats),
+            "jobs": over_jobs(path, counts, files, file_seconds, repeats),
         }
     )
 

@@ -1,4 +1,4 @@
-"""One function per benchmark: its JSON -> Markdown."""
+"""One function per benchmark: JSON -> Markdown."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -6,16 +6,11 @@ from statistics import linear_regression, median, quantiles
 from typing import Any
 
 from benchmarks.goals import ratios, shares
+from evaluation.markdown import table
 
 Document = dict[str, Any]
 STAGES = ("full band", "sub band")
-_LEAST_SHARE = 0.01  # operators below it are counted together
-
-
-def table(header: list[str], rows: Iterable[list[str]]) -> str:
-    """Return a Markdown table, ending with a line feed."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+_LEAST_SHARE = 0.01  # operators below it are summed
 
 
 def spread(values: list[float], digits: int = 3) -> str:
@@ -40,18 +35,18 @@ def speed(document: Document) -> str:
                 [
                     network,
                     audio,
-                    f"{d['of']} from {d['from']}",
+                    f"{d['of']} vs {d['from']}",
                     f"{d['max_abs']:.2g}",
                     f"{d['snr_db']:.1f}",
                 ]
                 for d in point["differences"]
             ]
-    header = ["network", "audio", "system", "seconds per second of it", "over torch's", "rounds"]
+    header = ["network", "audio", "system", "RTF", "relative to torch", "rounds"]
     return "\n".join(
         [
             table(header, times),
-            "How far apart the enhanced samples are (full scale is 1):\n",
-            table(["network", "audio", "what", "largest difference", "SNR (dB)"], differences),
+            "Differences between the enhanced samples (full scale is 1):\n",
+            table(["network", "audio", "outputs", "largest difference", "SNR (dB)"], differences),
             *_missing(document),
         ]
     )
@@ -70,7 +65,7 @@ def memory(document: Document) -> str:
             [f"{s:g} s", *(cells.get((system, s), "not measured") for system in points)]
             for s in durations
         ]
-        header = [network, *(f"{system}, MB (seconds per second)" for system in points)]
+        header = [network, *(f"{system}, MB (RTF)" for system in points)]
         parts += [table(header, rows), "".join(_lines(points))]
     return "\n".join(parts + _missing(document))
 
@@ -87,10 +82,10 @@ def _lines(points: dict[str, list[dict[str, Any]]]) -> Iterable[str]:
         if len(measured) > 1:
             slope, intercept = linear_regression(*zip(*measured, strict=True))
             off_mb = max(abs(mb - intercept - slope * s) for s, mb in measured)
-            fit = f", off it by {off_mb:.0f} MB at most" if len(measured) > 2 else ""
+            fit = f", largest error {off_mb:.0f} MB" if len(measured) > 2 else ""
             yield (
                 f" - {system}: {intercept:.0f} MB + {slope:.3f} MB per second of audio "
-                f"(line through {len(measured)} durations{fit})\n"
+                f"(line fitted to {len(measured)} durations{fit})\n"
             )
 
 
@@ -107,12 +102,12 @@ def cold_start(document: Document) -> str:
             ]
             ratio = spread(ratios(whole, system), 2)
             rows.append([network, system, spread(whole[system], 2), ratio, *parts])
-    header = ["network", "system", "whole process (s)", "over torch's", "import", "load"]
+    header = ["network", "system", "whole process (s)", "relative to torch", "import", "load"]
     return table([*header, "first second"], rows)
 
 
 def profile(document: Document) -> str:
-    """Shares by stage and operator, and what they say."""
+    """Shares by stage and operator, and a summary."""
     parts = []
     for network, result in document["results"].items():
         for precision, measured in result["precisions"].items():
@@ -139,24 +134,24 @@ def _profile(name: str, measured: dict[str, Any]) -> list[str]:
     ]
     top = operators[0]
     note = (
-        f"**{name}**: {top['operator']} of the {top['stage']} takes "
-        f"{top['seconds'] / total_s:.1%} of the network's time, all else in the sub band "
+        f"**{name}**: the {top['operator']} of the {top['stage']} takes "
+        f"{top['seconds'] / total_s:.1%} of the network's time, everything else in the sub band "
         f"{by_stage[1] - (top['stage'] == STAGES[1]) * top['seconds'] / total_s:.1%}, "
-        f"the full band {by_stage[0]:.1%}. Around the network: {spread(around_s)} s of "
+        f"the full band {by_stage[0]:.1%}. Outside the network: {spread(around_s)} s of "
         f"{median(whole_s):.3f} s.\n"
     )
-    return [note, table(["stage", "operator", "share of the network"], rows)]
+    return [note, table(["stage", "operator", "share of the network's time"], rows)]
 
 
 def gemm(document: Document) -> str:
-    """Shares, and the rate of every product."""
-    header = ["network", "layers, GMAC/s", "products / layers", "numpy's products / layers"]
+    """Shares, and the rate of every matrix multiplication."""
+    header = ["network", "layers, GMAC/s", "ONNX Runtime / layers", "numpy / layers"]
     rows, rates = [], []
     for network, result in document["results"].items():
         for precision, measured in result["precisions"].items():
             name = f"{network}, {precision}"
             layers = spread([measured["macs"] / s / 1e9 for s in measured["layers_s"]], 0)
-            libraries = measured["product_s"]
+            libraries = measured["matmul_s"]
             of_numpy = (
                 spread(shares(measured, "numpy", "layers_s"), 2) if "numpy" in libraries else "-"
             )
@@ -168,9 +163,11 @@ def gemm(document: Document) -> str:
             rates += _rates(name, measured)
     return "\n".join(
         [
-            table([*header, "products / whole stage"], rows),
-            "Each product alone, GMAC/s:\n",
-            table(["network", "product", "share of the MACs", "ONNX Runtime", "numpy"], rates),
+            table([*header, "ONNX Runtime / whole stage"], rows),
+            "Each multiplication alone, GMAC/s:\n",
+            table(
+                ["network", "multiplication", "share of the MACs", "ONNX Runtime", "numpy"], rates
+            ),
             *_missing(document),
         ]
     )
@@ -178,12 +175,12 @@ def gemm(document: Document) -> str:
 
 def _rates(name: str, measured: dict[str, Any]) -> list[list[str]]:
     rows = []
-    for index, product in enumerate(measured["products"]):
-        m, k, n = product["shape"]
-        of_all = f"{m * k * n * product['count'] / measured['macs']:.0%}"
+    for index, matmul in enumerate(measured["matmuls"]):
+        m, k, n = matmul["shape"]
+        of_all = f"{m * k * n * matmul['count'] / measured['macs']:.0%}"
         rates = [
-            spread([m * k * n / times[index] / 1e9 for times in measured["product_s"][library]], 0)
-            if library in measured["product_s"]
+            spread([m * k * n / times[index] / 1e9 for times in measured["matmul_s"][library]], 0)
+            if library in measured["matmul_s"]
             else "-"
             for library in ("onnxruntime", "numpy")
         ]
@@ -200,11 +197,11 @@ def scaling(document: Document) -> str:
             name = f"{network}, {precision}"
             threads += _thread_rows(name, measured["threads"])
             jobs += _job_rows(name, measured["jobs"])
-    header = ["network", "threads", "seconds per second of audio", "faster than one"]
-    job_header = ["network", "jobs", "hours of audio per hour", "faster than one", "same files"]
+    header = ["network", "threads", "RTF", "speedup"]
+    job_header = ["network", "jobs", "x real time", "speedup", "same files"]
     return "\n".join(
         [
-            "One session, more threads:\n",
+            "One session with more threads:\n",
             table([*header, "largest difference of the output"], threads),
             "More jobs of one thread each:\n",
             table(job_header, jobs),
@@ -218,8 +215,8 @@ def _thread_rows(name: str, measured: dict[str, Any]) -> Iterable[list[str]]:
     first = next(iter(seconds))
     for n, rounds in seconds.items():
         rtf = spread([s / measured["audio_s"] for s in rounds])
-        faster = spread([1 / ratio for ratio in ratios(seconds, n, first)], 2)
-        yield [name, n, rtf, faster, f"{measured['max_abs'][n]:.2g}"]
+        speedup = spread([1 / ratio for ratio in ratios(seconds, n, first)], 2)
+        yield [name, n, rtf, speedup, f"{measured['max_abs'][n]:.2g}"]
 
 
 def _job_rows(name: str, measured: dict[str, Any]) -> Iterable[list[str]]:
@@ -227,8 +224,8 @@ def _job_rows(name: str, measured: dict[str, Any]) -> Iterable[list[str]]:
     first = next(iter(seconds))
     for n, rounds in seconds.items():
         rate = spread([measured["audio_s"] / s for s in rounds], 1)
-        faster = spread([1 / ratio for ratio in ratios(seconds, n, first)], 2)
-        yield [name, n, rate, faster, "yes" if measured["identical"][n] else "**no**"]
+        speedup = spread([1 / ratio for ratio in ratios(seconds, n, first)], 2)
+        yield [name, n, rate, speedup, "yes" if measured["identical"][n] else "**no**"]
 
 
 def peers(document: Document) -> str:
@@ -245,7 +242,7 @@ def peers(document: Document) -> str:
         scores = [f"{quality[k]:.{d}f}" if quality else "not measured" for k, d in keys.items()]
         name = f"**{title}**" if title in result["own"] else title
         rows.append([name, "-" if title == "noisy" else rtf, *scores])
-    header = ["", "seconds per second of audio", "PESQ-WB", "STOI", "SI-SDR dB", "DNSMOS ovrl"]
+    header = ["", "RTF", "PESQ-WB", "STOI", "SI-SDR dB", "DNSMOS ovrl"]
     return "\n".join(
         [
             table(header, rows),

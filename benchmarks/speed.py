@@ -1,4 +1,4 @@
-"""This runtime against the torch network run eagerly, same weights, same threads, taking turns."""
+"""This runtime against torch run eagerly: same weights, same threads, in turns."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,8 +21,7 @@ def measure(
     """Time torch, float32 and int8 on the same speech, one length after the other.
 
     Returns:
-        For every length the seconds of every round by system, and the differences of what they
-        return.
+        For every length the seconds of every round by system, and the differences of the outputs.
     """
     eager = Eager(network.checkpoint, threads)
     enhancers = {
@@ -37,14 +36,14 @@ def _measure(
     eager: Eager, enhancers: dict[str, Enhancer], seconds: float, repeats: int
 ) -> dict[str, Any]:
     noisy, rate_hz = noisy_speech(seconds)
-    # whole hops: torch's inverse falls apart on the samples after the last one
+    # whole hops: torch's inverse is unstable on the samples after the last one
     noisy = noisy[: noisy.size // eager.hop_length * eager.hop_length]
     systems: dict[str, Callable[[], NDArray[np.floating]]] = {
         "torch": partial(eager.enhance, noisy)
     }
     for precision, enhancer in enhancers.items():
         systems[precision] = partial(enhancer.enhance, noisy, rate_hz)
-    waves = {name: enhance() for name, enhance in systems.items()}  # warms up, too
+    waves = {name: enhance() for name, enhance in systems.items()}  # warms up as well
     timings = {name: partial(timed, enhance) for name, enhance in systems.items()}
     pairs = [("float32", "torch"), ("int8", "float32"), ("int8", "torch")]
     return {

@@ -21,11 +21,11 @@ COMMAND = "fsnp-enhance"
 
 
 def measure(network: Network, threads: int, repeats: int) -> dict[str, Any]:
-    """Start every system again and again, taking turns.
+    """Start every system repeatedly; they take turns.
 
     Returns:
-        Per system the runs, each with the seconds of its parts and of the whole process; the
-        first run of each, which reads the files from disk, is not among them.
+        Per system the runs, each with the seconds of its parts and of the whole process. The first
+        run of each is left out, because it reads the files from disk.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,8 +1,8 @@
 """One enhancement in a fresh process: `python -m benchmarks.worker SYSTEM FILE SPEECH SECONDS THREADS`.
 
-SYSTEM is "onnx" (FILE is an exported file) or "torch" (a checkpoint), SPEECH a .npy file of samples
-that are repeated for so many SECONDS. Prints one line of JSON. What a system does not need itself is
-not imported, as this process is what is measured.
+SYSTEM is "onnx" (FILE is an exported file) or "torch" (a checkpoint). SPEECH is a .npy file of samples
+that are repeated to SECONDS. It prints one line of JSON. This process is measured, so it imports only
+what the system needs.
 """
 
 import json
@@ -21,7 +21,7 @@ Wave = NDArray[np.float32]
 
 
 def run(system: str, file: Path, speech: Path, seconds: float, threads: int) -> dict[str, Any]:
-    """Start this module in a fresh process and return what it measured.
+    """Run this module in a fresh process and return its measurements.
 
     Raises:
         RuntimeError: It failed or was killed.
@@ -63,7 +63,7 @@ def main() -> None:
 def peak_mb() -> float:
     """Return the largest resident memory of this process so far, in MB (10^6 bytes)."""
     status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss also holds the peak of the process that started this one
+    if status.exists():  # ru_maxrss includes the peak of the parent process
         lines = status.read_text(encoding="utf-8").splitlines()
         (line,) = (line for line in lines if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024 / 1e6

@@ -17,6 +17,8 @@ from benchmarks.networks import PRECISIONS, Network, prepare
 from benchmarks.nodes import Node, read
 from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate
+from evaluation.mixtures import Item
+from evaluation.result import Evaluation
 from evaluation.scoring import Enhance, System
 from fsnp_onnx import Enhancer
 from fsnp_onnx.export.pipeline import Options
@@ -171,14 +173,14 @@ def test_a_profile_is_of_the_last_run_with_each_node_in_its_stage() -> None:
     }
 
 
-def test_the_products_of_a_layer_are_those_of_its_equations() -> None:
+def test_the_multiplications_of_a_layer_are_those_of_its_equations() -> None:
     layer = Node("sub band", "LSTM", 1.0, 1.0, [[64, 257, 34]], [[64, 1, 257, 384]])
     gru = Node("sub band", "GRU", 1.0, 1.0, [[2, 5, 7]], [[2, 1, 5, 3]])
-    assert gemm.count_products([layer, layer]) == {
+    assert gemm.count_matmuls([layer, layer]) == {
         (64 * 257, 34, 4 * 384): 2,
         (257, 384, 4 * 384): 2 * 64,
     }
-    assert gemm.count_products([gru]) == {(10, 7, 9): 1, (5, 3, 9): 2}
+    assert gemm.count_matmuls([gru]) == {(10, 7, 9): 1, (5, 3, 9): 2}
 
 
 def test_the_arithmetic_of_the_layers_is_counted_over_all_blocks(tiny: Network) -> None:
@@ -189,8 +191,8 @@ def test_the_arithmetic_of_the_layers_is_counted_over_all_blocks(tiny: Network) 
     assert found["macs"] == frames * of_a_frame
     assert 0 < found["layers_s"][0] < found["sub_band_s"][0]
     for library in ("onnxruntime", "numpy"):
-        (times,) = found["product_s"][library]
-        assert len(times) == len(found["products"])
+        (times,) = found["matmul_s"][library]
+        assert len(times) == len(found["matmuls"])
         assert all(time > 0 for time in times)
 
 
@@ -209,7 +211,7 @@ def test_threads_and_jobs_change_no_sample(tiny: Network) -> None:
     threads = scaling.over_threads(model, [1, 2], seconds=1, repeats=1)
     assert threads["seconds"].keys() == {"1", "2"}
     assert max(threads["max_abs"].values()) < 1e-5
-    jobs = scaling.over_jobs(model, [1, 2], (3, 0.5), repeats=1)
+    jobs = scaling.over_jobs(model, [1, 2], files=3, file_seconds=0.5, repeats=1)
     assert jobs["identical"] == {"1": True, "2": True}
     assert (jobs["files"], jobs["audio_s"]) == (3, 1.5)
 
@@ -231,7 +233,10 @@ def test_peers_are_timed_beside_ours_with_the_quality_measured_before(
 def test_quality_is_the_mean_over_the_noisy_mixtures(tmp_path: Path) -> None:
     row = dict.fromkeys(peers.METRICS, 1.0)
     scores = {"a": row, "b": dict.fromkeys(row, 3.0), "clean": dict.fromkeys(row, 9.0)}
-    parts = {"a": {"part": "noisy"}, "b": {"part": "noisy"}, "clean": {"part": "clean"}}
+    parts = {"a": "noisy", "b": "noisy", "clean": "clean"}
+    items = [
+        Item(name, part, "low", "hiss", 5.0, reverberant=False) for name, part in parts.items()
+    ]
     file = tmp_path / "quality.json"
-    file.write_text(json.dumps({"mixtures": parts, "scores": {"ours": scores}}))
+    Evaluation("", 10.0, ["ours"], [], {}, "", items, {"ours": scores}).write(file)
     assert peers.quality(file) == {"ours": dict.fromkeys(peers.METRICS, 2.0)}
