@@ -26,7 +26,7 @@ from benchmarks.networks import Network
 from benchmarks.nodes import Node, Profile, profile
 from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate
-from fsnp_onnx.runtime.session import session_options
+from fsnp_onnx.runtime.ort import session_options
 
 GATES = {"LSTM": 4, "DynamicQuantizeLSTM": 4, "GRU": 3}
 LEAST_S = 0.2  # duration of one timing
@@ -149,7 +149,7 @@ def _in_onnxruntime(
     )
     opset = helper.make_opsetid("", 18)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    options = session_options(onnxruntime, threads)
+    options = session_options(onnxruntime, threads, precision="int8")
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
     binding = session.io_binding()  # without it the copy of the result would be timed

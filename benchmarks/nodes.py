@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from fsnp_onnx.runtime.session import session_options
+from fsnp_onnx.runtime.ort import session_options
 from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import INPUT_NAMES, METADATA_KEY, OUTPUT_NAME, ModelSpec
 
@@ -60,7 +60,7 @@ def profile(model: Path, noisy: NDArray[np.float32], threads: int) -> Profile:
         threads: CPU threads.
     """
     with tempfile.TemporaryDirectory() as folder:
-        options = session_options(onnxruntime, threads)
+        options = session_options(onnxruntime, threads, precision="int8")
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         providers = ["CPUExecutionProvider"]

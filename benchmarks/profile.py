@@ -13,7 +13,7 @@ from benchmarks.nodes import profile
 from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate, timed
 from fsnp_onnx import Enhancer
-from fsnp_onnx.runtime.session import MaskModel
+from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.stft import stft
 
 

@@ -28,7 +28,9 @@ def over_threads(
         Seconds of every round by number of threads, and the largest difference from one thread.
     """
     noisy, rate_hz = noisy_speech(seconds)
-    enhance = {n: partial(_enhance, Enhancer(model, "cpu", n), noisy, rate_hz) for n in counts}
+    enhance = {
+        n: partial(_enhance, Enhancer(model, "cpu", threads=n), noisy, rate_hz) for n in counts
+    }
     waves = {n: run() for n, run in enhance.items()}
     rounds = alternate({str(n): partial(timed, run) for n, run in enhance.items()}, repeats)
     reference = waves[counts[0]]

@@ -76,7 +76,7 @@ Load = Callable[[Path, int], tuple[Callable[[Wave], Any], int]]
 
 def _load_onnx() -> Load:
     from fsnp_onnx import Enhancer  # importing it is measured
-    from fsnp_onnx.runtime.wheels import load_onnxruntime
+    from fsnp_onnx.runtime.ort import load_onnxruntime
 
     load_onnxruntime()
 

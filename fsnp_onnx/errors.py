@@ -116,10 +116,6 @@ class ParityError(VerificationError):  # to be replaced by its two meanings abov
     """An exported graph whose numbers differ from its network's."""
 
 
-class SamplesTypeError(AudioError, TypeError):  # to be replaced by ArgumentTypeError
-    """Samples that are no float array."""
-
-
 def one_line(error: BaseException) -> str:
     """Return the message of an error as one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -23,7 +23,7 @@ from fsnp_onnx.errors import FsnpError, one_line
 from fsnp_onnx.runtime import audio
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.plot import save_spectrograms
-from fsnp_onnx.runtime.session import Provider
+from fsnp_onnx.runtime.ort import Provider
 
 Samples = NDArray[np.float32]
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Settings:
 
     def open(self) -> Enhancer:
         """Open the model."""
-        return Enhancer(self.model, self.provider, self.threads, self.device_id)
+        return Enhancer(self.model, self.provider, threads=self.threads, device_id=self.device_id)
 
 
 def enhance_recording(job: Job, enhancer: Enhancer, settings: Settings) -> Report | str:
@@ -101,7 +101,9 @@ def _enhance(job: Job, enhancer: Enhancer, settings: Settings) -> Report:
     audio.require_writable(target_format)
     started = time.perf_counter()
     enhanced = _interruptible(
-        lambda: enhancer.enhance(noisy, audio_format.sample_rate, settings.attenuation_limit_db)
+        lambda: enhancer.enhance(
+            noisy, audio_format.sample_rate, attenuation_limit_db=settings.attenuation_limit_db
+        )
     )
     seconds = time.perf_counter() - started
     if settings.plot:  # first, as an output that is there means a recording that is done

@@ -15,9 +15,8 @@ from fsnp_onnx.cli.console import new_app, run
 from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
-from fsnp_onnx.runtime.overflow import SLOW_INT8, products_overflow
-from fsnp_onnx.runtime.session import MaskModel
-from fsnp_onnx.runtime.wheels import installed_wheels, load_onnxruntime
+from fsnp_onnx.runtime.model import open_model
+from fsnp_onnx.runtime.ort import SLOW_INT8, installed_wheels, int8_overflows, load_onnxruntime
 
 app = new_app()
 
@@ -60,7 +59,7 @@ def examine(model: Path) -> dict[str, Any]:
         "errors": [],
     }
     try:
-        opened = MaskModel(model, "cpu")
+        opened = open_model(model, "cpu")
         findings["model"] |= {"size_bytes": model.stat().st_size, **asdict(opened.spec)}
     except FsnpError as error:
         findings["errors"].append(str(error))
@@ -70,7 +69,7 @@ def examine(model: Path) -> dict[str, Any]:
 def _try_provider(provider: Literal["cpu", "cuda"]) -> str:
     """Start a provider with the bundled model, so that no other file can be the reason."""
     try:
-        MaskModel(DEFAULT_MODEL, provider)
+        open_model(DEFAULT_MODEL, provider)
     except FsnpError as error:
         return str(error)
     return "starts"
@@ -79,7 +78,7 @@ def _try_provider(provider: Literal["cpu", "cuda"]) -> str:
 def _try_int8() -> str:
     """Tell what an int8 file brings on this CPU."""
     try:
-        overflow = products_overflow(load_onnxruntime())
+        overflow = int8_overflows(load_onnxruntime())
     except FsnpError as error:
         return str(error)
     return SLOW_INT8 if overflow else "8-bit products are exact and fast here"

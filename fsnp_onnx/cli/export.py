@@ -13,8 +13,7 @@ import typer
 
 from fsnp_onnx.cli.console import VersionOption, new_app, run, say
 from fsnp_onnx.errors import InstallError
-from fsnp_onnx.runtime.overflow import SLOW_INT8, products_overflow
-from fsnp_onnx.runtime.wheels import load_onnxruntime
+from fsnp_onnx.runtime.ort import SLOW_INT8, int8_overflows, load_onnxruntime
 
 if TYPE_CHECKING:
     from fsnp_onnx.export.pipeline import Report
@@ -162,7 +161,7 @@ def _lines(report: Report) -> list[str]:
                 f"{file.path.name}: the float32 graph was proven; int8 is {least.snr_db:.1f} dB SNR "
                 f"from it on {least.recording} (the least; {least.min_snr_db:g} dB required)"
             )
-    if any(file.spec.quantization for file in report.exported) and products_overflow(
+    if any(file.spec.quantization for file in report.exported) and int8_overflows(
         load_onnxruntime()
     ):
         lines.append(f"note: {SLOW_INT8}; a CPU with VNNI gains more")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fsnp_onnx.errors import ParityError
 from fsnp_onnx.export.verify import noisy_speech, snr_db
 from fsnp_onnx.runtime.enhancer import Enhancer
-from fsnp_onnx.runtime.session import MaskModel
+from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import SpeechProbe
 

@@ -25,7 +25,7 @@ from fsnp_onnx.errors import ParityError
 from fsnp_onnx.export.graph.torch_export import TRACED_FRAMES
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.runtime import audio
-from fsnp_onnx.runtime.session import MaskModel
+from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import Probe, StftSpec
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -61,26 +64,28 @@ class AudioFormat:
         return _BITS.get(self.subtype, 16)
 
 
-def read(path: Path, name: str | None = None) -> tuple[NDArray[np.float32], AudioFormat]:
+def read(
+    source: Path | BinaryIO, name: str | None = None
+) -> tuple[NDArray[np.float32], AudioFormat]:
     """Read a whole file of any kind that libsndfile knows.
 
     Args:
-        path: The file.
-        name: What error messages call it, default its path.
+        source: Path, or a readable binary stream, which may be one that cannot seek.
+        name: What error messages call it, default the path.
 
     Returns:
         float32 [N, channels] (integers scaled to +-1) and the format.
 
     Raises:
         MissingFileError: The file does not exist or cannot be read.
-        AudioError: It is no audio, is corrupt or empty, holds NaN or infinite samples, or was cut
-            off, as far as the container tells: WAV, AIFF, AU, W64, RF64, CAF, FLAC, MP3, and Ogg
+        AudioError: It is not audio, is corrupt, empty or truncated, or holds NaN or infinite
+            samples. Truncation is found in WAV, AIFF, AU, W64, RF64, CAF, FLAC and MP3, and in Ogg
             within a page.
     """
-    name = name or str(path)
+    name = name or (str(source) if isinstance(source, Path) else "the stream")
     try:
-        path.open("rb").close()  # for Python's error; libsndfile says "System error"
-        samples, audio_format = _read_blocks(path)
+        with _opened(source) as file:
+            samples, audio_format = _read_blocks(file)
     except OSError as error:
         raise MissingFileError(f"cannot read {name} ({error.strerror})") from error
     except (sf.LibsndfileError, TypeError, ValueError) as error:
@@ -108,7 +113,8 @@ def write(
     Integer formats clip what lies beyond +-1; float formats and the lossy codecs keep it.
 
     Args:
-        target: Path, replaced if it exists, or a seekable binary stream.
+        target: Path, replaced if it exists, or a writable binary stream, which may be one that
+            cannot seek; errors of the stream itself are not caught.
         samples: float32 [N, channels].
         audio_format: How to store them.
         token: Names the temporary file, see `replacing`.
@@ -123,7 +129,28 @@ def write(
     if isinstance(target, Path):
         with replacing(target, token) as temporary, _Checked(temporary) as file:
             return _write_blocks(file, samples, audio_format)
-    return _write_blocks(target, samples, audio_format)
+    whole = io.BytesIO()  # headers are completed at the end, which needs a seek
+    clipped = _write_blocks(whole, samples, audio_format)
+    rest = whole.getbuffer()
+    while rest:  # a stream without a buffer may take a part
+        rest = rest[target.write(rest) :]
+    target.flush()
+    return clipped
+
+
+def output_format(
+    source: Path | BinaryIO, target: Path | BinaryIO, source_format: AudioFormat
+) -> AudioFormat:
+    """Return how to store an output: as its source, unless the ending asks for another format.
+
+    Raises:
+        AudioError: The ending is unknown, or libsndfile cannot write this format.
+    """
+    path = target if isinstance(target, Path) else Path("stream.wav")
+    kept = isinstance(source, Path) and source.suffix.lower() == path.suffix.lower()
+    target_format = source_format if kept else format_for(path, source_format)
+    require_writable(target_format)
+    return target_format
 
 
 def format_for(path: Path, source: AudioFormat) -> AudioFormat:
@@ -170,9 +197,21 @@ class _Forward(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
         return False
 
 
-def _read_blocks(path: Path) -> tuple[NDArray[np.float32], AudioFormat]:
-    # bytes, as soundfile refuses names that are not UTF-8
-    with _Forward(os.fsencode(path) if os.name == "posix" else path) as file:
+@contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    """Yield a file that can seek: of a stream it is a copy."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield file
+    else:
+        with tempfile.TemporaryFile(prefix="fsnp-") as copy:
+            shutil.copyfileobj(source, copy)
+            copy.seek(0)
+            yield copy
+
+
+def _read_blocks(stream: BinaryIO) -> tuple[NDArray[np.float32], AudioFormat]:
+    with _Forward(stream) as file:
         audio_format = AudioFormat(
             file.format, file.subtype, file.endian, file.samplerate, file.channels
         )
@@ -180,10 +219,10 @@ def _read_blocks(path: Path) -> tuple[NDArray[np.float32], AudioFormat]:
         while len(block := file.read(_BLOCK_FRAMES, "float32", always_2d=True)):
             blocks.append(block)
         n_missing = file.frames - sum(map(len, blocks)) if _knows_its_length(file) else 0
-        notes = file.extra_info
+        log = file.extra_info
     if n_missing:
         raise ValueError(f"its header announces {n_missing} more samples than can be decoded")
-    require_whole(path, notes)
+    require_whole(stream, log)
     return np.concatenate(blocks), audio_format
 
 

@@ -8,18 +8,24 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import AudioError, FsnpError, SamplesTypeError
-from fsnp_onnx.runtime.mask import decompress, limit_attenuation, lowest_gain
-from fsnp_onnx.runtime.session import MaskModel, Provider
-from fsnp_onnx.runtime.stft import istft, stft_blocks
+from fsnp_onnx.errors import ArgumentError, ArgumentTypeError, AudioError, FsnpError
+from fsnp_onnx.runtime.files import require_free
+from fsnp_onnx.runtime.mask import lowest_gain
+from fsnp_onnx.runtime.model import open_model
+from fsnp_onnx.runtime.ort import Provider
+from fsnp_onnx.runtime.plot import require_matplotlib
+from fsnp_onnx.runtime.recording import Done, enhance_recording
 from fsnp_onnx.spec import SAMPLE_RATES_HZ, ModelSpec
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
 _MAX_CHANNELS = 1024  # as in libsndfile; more are channels and samples mistaken for each other
+
+PathLike = str | os.PathLike[str]
 
 
 class Enhancer:
@@ -28,14 +34,24 @@ class Enhancer:
     Safe to use from many threads; can be pickled and survives a fork.
 
     Example:
-        >>> enhancer = Enhancer()  # doctest: +SKIP
-        >>> enhanced = enhancer.enhance(noisy, sample_rate=16000)  # doctest: +SKIP
+        >>> import numpy as np
+        >>> from fsnp_onnx import Enhancer
+        >>> enhancer = Enhancer(provider="cpu")
+        >>> enhancer.spec.stft.sample_rate_hz
+        16000
+        >>> hiss = np.random.default_rng(0).normal(0, 0.1, 48000).astype(np.float32)
+        >>> enhanced = enhancer.enhance(hiss, sample_rate=48000)
+        >>> enhanced.shape, enhanced.dtype
+        ((48000,), dtype('float32'))
+        >>> bool(np.abs(enhanced).mean() < 0.2 * np.abs(hiss).mean())
+        True
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes | None = None,
+        model: PathLike | bytes | None = None,
         provider: Provider = "auto",
+        *,
         threads: int | None = None,
         device_id: int = 0,
     ) -> None:
@@ -44,18 +60,19 @@ class Enhancer:
         Args:
             model: Path of an exported file or its bytes, default the bundled model.
             provider: "auto" (CUDA where it starts, else CPU), "cpu" or "cuda" (or an error).
-            threads: CPU threads, default all CPUs that this process may use.
+            threads: CPU threads of one run, default all CPUs that this process may use.
             device_id: Number of the CUDA device.
 
         Raises:
+            ArgumentError: An argument is out of range.
             MissingFileError: No file can be read there.
-            ModelFileError: The file is no export of this package, damaged or too new.
+            ModelFileError: The file is foreign, damaged or too new.
             ProviderError: The provider does not start.
             InstallError: No ONNX Runtime is installed, or two are.
         """
-        self._model = MaskModel(
-            DEFAULT_MODEL if model is None else model, provider, device_id, threads
-        )
+        model = DEFAULT_MODEL if model is None else model
+        self._model = open_model(model, provider, threads=threads, device_id=device_id)
+        self._path = None if isinstance(model, bytes) else Path(model).resolve()
 
     @property
     def spec(self) -> ModelSpec:
@@ -63,14 +80,15 @@ class Enhancer:
         return self._model.spec
 
     @property
-    def provider(self) -> str:
-        """Where the model really runs, "cpu" or "cuda"."""
+    def provider(self) -> Literal["cpu", "cuda"]:
+        """Where the model really runs."""
         return self._model.provider
 
     def enhance(
         self,
         samples: NDArray[np.floating],
         sample_rate: float,
+        *,
         attenuation_limit_db: float | None = None,
     ) -> NDArray[np.floating]:
         """Enhance one recording, every channel by itself.
@@ -82,31 +100,41 @@ class Enhancer:
             samples: float32 or float64 [N] or [N, channels], any level, usually within +-1.
             sample_rate: In Hz, 100 to 10 million; other rates than the model's are resampled
                 there and back.
-            attenuation_limit_db: No bin of the spectrum is attenuated by more than this, above the
-                model's band neither; None for no limit.
+            attenuation_limit_db: Strongest attenuation of any bin of the spectrum in dB, 0 or more,
+                above the model's band as well; None for no limit.
 
         Returns:
             Same shape and dtype.
 
         Raises:
-            SamplesTypeError: ``samples`` is no float array.
-            AudioError: Wrong rank, no samples, NaN or infinite samples, rate or limit.
-            ProviderError: The run failed, most often for want of memory.
+            ArgumentError: The shape or dtype of ``samples``, the rate or the limit is wrong.
+            AudioError: The recording is empty, or holds NaN, infinite or too large samples.
+            RunError: The run failed, most often for want of memory.
+
+        Example:
+            >>> import soundfile
+            >>> from fsnp_onnx import Enhancer
+            >>> noisy, sample_rate = soundfile.read("samples/hum_5db_noisy.flac")
+            >>> enhancer = Enhancer(provider="cpu")
+            >>> enhanced = enhancer.enhance(noisy, sample_rate, attenuation_limit_db=20)
+            >>> enhanced.shape == noisy.shape
+            True
         """
-        _check(samples, sample_rate, attenuation_limit_db)
+        _check_settings(sample_rate, attenuation_limit_db)
+        _check_samples(samples)
         return self._enhance_channels(samples, sample_rate, attenuation_limit_db)
 
     def enhance_batch(
         self,
         samples_list: Iterable[NDArray[np.floating]],
         sample_rate: float,
+        *,
         attenuation_limit_db: float | None = None,
     ) -> list[NDArray[np.floating]]:
         """Enhance several recordings, each as `enhance` does; nothing is padded to another's length.
 
-        All are checked before the first is enhanced. They run one after another: one recording's
-        257 bins fill the matrix products already, and on the CPU 2 to 8 recordings of equal length
-        as one batch took 0.9 to 1.6 times as long as alone.
+        All are checked before the first is enhanced. They run one after another: one recording
+        fills the matrix multiplications already, and batches were measured to be no faster on CPUs.
 
         Args:
             samples_list: Recordings as `enhance` takes them, of any lengths.
@@ -117,25 +145,82 @@ class Enhancer:
             The enhanced recordings in the same order.
 
         Raises:
-            SamplesTypeError: There are no recordings to go through.
-            SamplesTypeError, AudioError, ProviderError: As `enhance`, naming the recording by its
-                index.
+            ArgumentTypeError: ``samples_list`` cannot be iterated.
+            ArgumentError, AudioError, RunError: As for `enhance`; the message names the recording
+                by its index.
+
+        Example:
+            >>> import numpy as np
+            >>> from fsnp_onnx import Enhancer
+            >>> recordings = [np.zeros(n, np.float32) for n in (8000, 12345)]
+            >>> enhanced = Enhancer(provider="cpu").enhance_batch(recordings, 16000)
+            >>> [samples.size for samples in enhanced]
+            [8000, 12345]
         """
+        _check_settings(sample_rate, attenuation_limit_db)
         try:
-            iterator = iter(samples_list)
+            recordings = list(samples_list)  # a generator can be read but once
         except TypeError as error:
-            raise SamplesTypeError(
-                f"samples_list is {type(samples_list).__name__}; give numpy arrays in a list"
-            ) from error
-        samples_list = list(iterator)  # a generator can be read but once
-        for index, samples in enumerate(samples_list):
+            problem = f"is {type(samples_list).__name__}; give numpy arrays in a list"
+            raise ArgumentTypeError("samples_list", problem) from error
+        for index, samples in enumerate(recordings):
             with _naming(index):
-                _check(samples, sample_rate, attenuation_limit_db)
+                _check_samples(samples)
         enhanced = []
-        for index, samples in enumerate(samples_list):
+        for index, samples in enumerate(recordings):
             with _naming(index):
                 enhanced.append(self._enhance_channels(samples, sample_rate, attenuation_limit_db))
         return enhanced
+
+    def enhance_file(
+        self,
+        input: PathLike | BinaryIO,
+        output: PathLike | BinaryIO,
+        *,
+        attenuation_limit_db: float | None = None,
+        plot: PathLike | None = None,
+        force: bool = False,
+    ) -> Done:
+        """Enhance one file; the output is written whole or not at all.
+
+        Args:
+            input: Path of a sound file (WAV, FLAC, OGG, MP3, ...) or a readable binary file.
+            output: Path of the enhanced file, or a writable binary file, which gets a WAV. The
+                format is kept, and changes only as far as the ending of the path asks.
+            attenuation_limit_db: As for `enhance`.
+            plot: Path of a PNG with the spectrograms of both; needs matplotlib.
+            force: Replace an output or a plot that exists.
+
+        Returns:
+            What was done.
+
+        Raises:
+            OutputError: The output exists, is the input or the model, or cannot be written.
+            MissingFileError: The input does not exist or cannot be read.
+            AudioError: The input is damaged or empty, or the output's format cannot hold it.
+            ArgumentError, RunError: As for `enhance`.
+            InstallError: A plot is asked for and matplotlib is not installed.
+
+        Example:
+            >>> import pathlib, tempfile
+            >>> from fsnp_onnx import Enhancer
+            >>> output = pathlib.Path(tempfile.mkdtemp()) / "clean.wav"
+            >>> done = Enhancer(provider="cpu").enhance_file("samples/hum_5db_noisy.flac", output)
+            >>> done.sample_rate, done.channels, output.exists()
+            (16000, 1, True)
+        """
+        _check_settings(SAMPLE_RATES_HZ[0], attenuation_limit_db)
+        source, target, picture = map(_path, (input, output, plot))
+        kept = [path for path in (source, self._path) if isinstance(path, Path)]
+        for path in (target, picture):
+            if isinstance(path, Path):
+                require_free(path, kept, force=force)
+                kept.append(path)
+        if picture:
+            require_matplotlib()
+        return enhance_recording(
+            self, source, target, attenuation_limit_db=attenuation_limit_db, plot=picture
+        )
 
     def _enhance_channels(
         self, samples: NDArray[np.floating], sample_rate: float, limit_db: float | None
@@ -153,16 +238,13 @@ class Enhancer:
     ) -> NDArray[np.float32]:
         if not samples.any():  # silence stays silence, whatever a network makes of it
             return np.zeros(samples.size, np.float32)
-        spec = self.spec.stft
+        model_rate = self.spec.stft.sample_rate_hz
         given = np.asarray(samples, np.float32)
-        noisy = _resample(given, sample_rate, spec.sample_rate_hz)
-        shortest = (self.spec.min_frames - 1) * spec.hop_length
-        if noisy.size < shortest:
-            noisy = np.pad(noisy, (0, shortest - noisy.size))
-        enhanced = self._enhance_at_model_rate(noisy, limit_db)
-        enhanced = _resample(enhanced, spec.sample_rate_hz, sample_rate)[: samples.size]
-        if limit_db is not None and sample_rate != spec.sample_rate_hz:
-            kept = _resample(noisy, spec.sample_rate_hz, sample_rate)[: samples.size]
+        noisy = _resample(given, sample_rate, model_rate)
+        enhanced = self._model.enhance(noisy, attenuation_limit_db=limit_db)
+        enhanced = _resample(enhanced, model_rate, sample_rate)[: samples.size]
+        if limit_db is not None and sample_rate != model_rate:
+            kept = _resample(noisy, model_rate, sample_rate)[: samples.size]
             enhanced = enhanced + np.float32(lowest_gain(limit_db)) * (given - kept)
         if not np.isfinite(enhanced).all():
             raise AudioError(
@@ -170,39 +252,21 @@ class Enhancer:
             )
         return enhanced
 
-    def _enhance_at_model_rate(
-        self, noisy: NDArray[np.float32], limit_db: float | None
-    ) -> NDArray[np.float32]:
-        """The chain: transform, mask, multiply, invert; the transform twice, which is cheap."""
-        spec = self.spec.stft
-        n_frames = spec.n_frames(noisy.size)
-        real, imag = np.empty((2, 1, spec.n_freqs, n_frames), np.float32)
-        for frames, block in stft_blocks(noisy, spec, n_frames):
-            real[0, :, frames], imag[0, :, frames] = block.real, block.imag
-        (mask,) = self._model.run(real, imag)  # [2, F, T]
-        del real, imag
-        return istft(self._masked(noisy, mask, limit_db), spec, noisy.size)
 
-    def _masked(
-        self, noisy: NDArray[np.float32], mask: NDArray[np.float32], limit_db: float | None
-    ) -> Iterator[NDArray[np.complex64]]:
-        """Yield the enhanced spectrum in blocks, with one more frame for the tail: [F, n]."""
-        n_frames = mask.shape[-1]
-        for frames, block in stft_blocks(noisy, self.spec.stft, n_frames + 1):
-            under = np.minimum(np.arange(frames.start, frames.stop), n_frames - 1)
-            crm = decompress(mask[..., under], self.spec.mask)  # [F, n]
-            if limit_db is not None:
-                crm = limit_attenuation(crm, limit_db)
-            yield block * crm
+def _path(file: Any) -> Any:
+    return Path(file) if isinstance(file, str | os.PathLike) else file
 
 
 @contextmanager
 def _naming(index: int) -> Iterator[None]:
     """Say in an error which recording of a batch it is about."""
+    name = f"samples_list[{index}]"
     try:
         yield
+    except ArgumentError as error:
+        raise type(error)(name, error.problem) from error
     except FsnpError as error:
-        raise type(error)(f"recording {index}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:
@@ -216,34 +280,35 @@ def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDA
     return resampled
 
 
-def _check(samples: object, sample_rate: object, limit_db: float | None) -> None:
+def _check_samples(samples: object) -> None:
     if not isinstance(samples, np.ndarray):
-        raise SamplesTypeError(
-            f"samples are {type(samples).__name__}; give a numpy array of float32 or float64"
-        )
+        problem = f"is {type(samples).__name__}; give a numpy array of float32 or float64"
+        raise ArgumentTypeError("samples", problem)
     if samples.dtype.kind != "f" or samples.dtype.itemsize not in (4, 8):
-        raise SamplesTypeError(
-            f"samples have dtype {samples.dtype}; give float32 or float64 "
-            "(16-bit integers: samples / np.float32(32768))"
+        raise ArgumentTypeError(
+            "samples",
+            f"has dtype {samples.dtype}; give float32 or float64 "
+            "(16-bit integers: samples / np.float32(32768))",
         )
-    if samples.ndim not in (1, 2) or samples.size == 0:
-        raise AudioError(
-            f"samples have shape {samples.shape}; give [samples] or [samples, channels], not empty"
+    if samples.ndim not in (1, 2) or samples.shape[1:] > (_MAX_CHANNELS,):
+        raise ArgumentError(
+            "samples",
+            f"has shape {samples.shape}; give [samples] or [samples, channels], at most "
+            f"{_MAX_CHANNELS} channels (samples.T?)",
         )
-    if samples.ndim == 2 and samples.shape[1] > _MAX_CHANNELS:
-        raise AudioError(
-            f"samples have shape {samples.shape}; give [samples, channels], at most "
-            f"{_MAX_CHANNELS} channels (samples.T?)"
-        )
+    if samples.size == 0:
+        raise AudioError(f"the recording is empty: its shape is {samples.shape}")
     if not np.isfinite(samples).all():
-        raise AudioError("samples contain NaN or infinite values; remove them first")
+        raise AudioError("the recording contains NaN or infinite values; remove them first")
+
+
+def _check_settings(sample_rate: object, limit_db: object) -> None:
     lowest, highest = SAMPLE_RATES_HZ
     if not (_is_number(sample_rate) and lowest <= sample_rate <= highest):  # type: ignore[operator]
-        raise AudioError(
-            f"sample_rate is {sample_rate!r}; give a number of {lowest} to {highest} Hz"
-        )
-    if limit_db is not None and not (_is_number(limit_db) and limit_db >= 0):
-        raise AudioError(f"attenuation_limit_db is {limit_db!r}; give 0 dB or more, or None")
+        problem = f"is {sample_rate!r}; give a number of {lowest} to {highest} Hz"
+        raise ArgumentError("sample_rate", problem)
+    if limit_db is not None and not (_is_number(limit_db) and limit_db >= 0):  # type: ignore[operator]
+        raise ArgumentError("attenuation_limit_db", f"is {limit_db!r}; give 0 dB or more, or None")
 
 
 def _is_number(value: object) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,12 +29,12 @@ def replacing(path: Path, token: str | None = None) -> Iterator[Path]:
             one that such a kill left is written over. Default: a random one.
 
     Raises:
-        OutputError: ``path`` is no regular file or its folder cannot be written.
+        OutputError: ``path`` is not a regular file or its folder cannot be written.
     """
     if path.exists() and not path.is_file():
-        raise OutputError(f"{path} is no regular file; give another output")
+        raise OutputError(f"{path} is not a regular file; give another output")
     if path.parent.exists() and not path.parent.is_dir():
-        raise OutputError(f"{path.parent} is no folder; give another output")
+        raise OutputError(f"{path.parent} is not a folder; give another output")
     temporary = partial_file(path, token or secrets.token_hex(8))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,3 +47,30 @@ def replacing(path: Path, token: str | None = None) -> Iterator[Path]:
         if isinstance(error, OSError) and not isinstance(error, FsnpError):
             raise OutputError(f"cannot write {path} ({error.strerror or error})") from error
         raise
+
+
+def require_free(path: Path, kept: Iterable[Path], *, force: bool) -> None:
+    """Check that an output may be written.
+
+    Args:
+        path: The output.
+        kept: What is never replaced, under no name: inputs, the model, other outputs.
+        force: Whether another file may be replaced.
+
+    Raises:
+        OutputError: It may not.
+    """
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give the path of a file")
+    if any(same_file(path, other) for other in kept):
+        raise OutputError(f"{path} is an input, the model or another output; give another path")
+    if not force and os.path.lexists(path):
+        raise OutputError(f"{path} exists; replace it with force or give another output")
+
+
+def same_file(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one file, which may not exist yet, through links of any kind."""
+    try:
+        return first.samefile(second)
+    except OSError:
+        return os.path.realpath(first) == os.path.realpath(second)

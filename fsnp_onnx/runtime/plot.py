@@ -24,7 +24,7 @@ def require_matplotlib() -> None:
     """
     if find_spec("matplotlib") is None:
         raise InstallError(
-            "--plot needs matplotlib, which is not installed; run pip install 'fsnp-onnx[plot]'"
+            "a plot needs matplotlib, which is not installed; run pip install 'fsnp-onnx[plot]'"
         )
 
 

@@ -1,257 +1,176 @@
-"""An exported file as a function, run by ONNX Runtime.
-
-ONNX Runtime lists CUDA as available even where its libraries are missing, and a session then runs
-on the CPU without an exception, even if only CUDA was asked for. So the providers of the finished
-session are what counts here.
-"""
+"""An opened file that survives threads, forks and pickling."""
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
 import weakref
-from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import FsnpError, MissingFileError, ModelFileError, ProviderError
+from fsnp_onnx.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    FsnpError,
+    MissingFileError,
+    ModelFileError,
+    ProviderError,
+    RunError,
+)
+from fsnp_onnx.runtime import ort
 from fsnp_onnx.runtime.cpus import available_cpus
-from fsnp_onnx.runtime.overflow import products_overflow
-from fsnp_onnx.runtime.wheels import load_onnxruntime
-from fsnp_onnx.spec import INPUT_NAMES, METADATA_KEY, OUTPUT_NAME, ModelSpec
-
-Provider = Literal["auto", "cpu", "cuda"]
-
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_ERRORS_ONLY, _FATAL_ONLY, _WARNINGS = 3, 4, 2
+from fsnp_onnx.spec import METADATA_KEY, ModelSpec, TensorSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Opened:
-    """A session, the process it belongs to, and the options of its runs."""
+    """A session of ONNX Runtime, the process it belongs to, and the options of its runs."""
 
     pid: int
     session: Any
     run_options: Any
 
 
-class MaskModel:
-    """An exported file that maps noisy spectra to compressed masks.
+class Session:
+    """An exported file, opened by ONNX Runtime.
 
     Safe to use from many threads. A forked child opens a session of its own, as sessions do not
-    survive a fork; a pickled model is opened again where it is unpickled.
+    survive a fork; a pickled one is opened again where it is unpickled.
 
     Attributes:
         spec: What the file says about itself.
         name: Path of the file, or "model bytes".
-        threads: CPU threads of one run.
     """
 
     def __init__(
         self,
         model: str | os.PathLike[str] | bytes,
-        provider: Provider = "auto",
-        device_id: int = 0,
+        provider: ort.Provider = "auto",
+        *,
         threads: int | None = None,
+        device_id: int = 0,
     ) -> None:
-        """Open a file.
-
-        Args:
-            model: Path of an exported file, or its bytes.
-            provider: "cuda" runs there or raises; "auto" takes CUDA where it starts.
-            device_id: Number of the CUDA device.
-            threads: CPU threads, default all CPUs that this process may use.
-
-        Raises:
-            MissingFileError: No file can be read there.
-            ModelFileError: The file is no export of this package, damaged or too new.
-            ProviderError: The provider does not start.
-            InstallError: No ONNX Runtime is installed, or two are.
-        """
-        if provider not in ("auto", "cpu", "cuda"):
-            raise ProviderError(f"provider {provider!r} is unknown; use 'auto', 'cpu' or 'cuda'")
-        most = max(os.cpu_count() or 1, 64)  # more would spin against each other
-        if threads is not None and not (_is_count(threads, 1) and threads <= most):
-            raise ProviderError(f"threads is {threads!r}; give 1 to {most}, or None for all CPUs")
-        if not _is_count(device_id, 0):
-            raise ProviderError(f"device_id is {device_id!r}; give a whole number of 0 or more")
-        if not isinstance(model, str | os.PathLike | bytes):
-            raise ModelFileError(
-                f"model is {type(model).__name__}; give the path of an exported file or its bytes"
-            )
-        self._model = model if isinstance(model, bytes) else _existing(Path(model))
-        self._arguments = (self._model, provider, device_id, threads)
-        self.name = "model bytes" if isinstance(model, bytes) else os.fspath(model)
-        self.threads = threads or available_cpus()[0]
-        self._opened = self._open()
+        """Open a file; the arguments and the errors are those of `Enhancer`."""
+        _check(provider, threads, device_id)
+        self.name, self._model = _named(model)
+        self._provider, self._threads, self._device_id = provider, threads, device_id
+        self._opened = self._open("float32")
         self.spec = _read_spec(self._opened.session, self.name)
-        if self.spec.precision == "int8" and self.provider == "cuda":
-            self._opened = self._leave_cuda()
+        if self.spec.precision == "int8":
+            self._reopen_int8()
 
-    def __reduce__(self) -> tuple[type[MaskModel], tuple[Any, ...]]:
-        return MaskModel, self._arguments
+    def __reduce__(self) -> tuple[Any, ...]:
+        keywords = {"threads": self._threads, "device_id": self._device_id}
+        return partial(Session, **keywords), (self._model, self._provider)
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
-        """Where the session really runs."""
-        return "cuda" if _runs_on_cuda(self._current().session) else "cpu"
+        """Where the file really runs."""
+        return "cuda" if ort.runs_on_cuda(self._current().session) else "cpu"
 
-    def run(
-        self, noisy_real: NDArray[np.float32], noisy_imag: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Compute the compressed masks of a batch.
+    def run(self, feeds: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """Run the file once.
 
         Args:
-            noisy_real: Real part of the noisy spectra, float32 [B, F, T], T >= spec.min_frames.
-            noisy_imag: Imaginary part, likewise.
+            feeds: Each of `spec.inputs` by its name, float32.
 
         Returns:
-            Real and imaginary part of the masks, float32 [B, 2, F, T].
+            `spec.outputs` in their order, float32.
 
         Raises:
-            ProviderError: The run failed, most often for want of memory.
+            RunError: The run failed, most often for want of memory.
         """
-        parts = (np.ascontiguousarray(part) for part in (noisy_real, noisy_imag))
-        feeds = dict(zip(INPUT_NAMES, parts, strict=True))
         current = self._current()
+        outputs = [tensor.name for tensor in self.spec.outputs]
+        feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
         try:
-            (mask,) = current.session.run([OUTPUT_NAME], feeds, current.run_options)
+            results: list[NDArray[np.float32]] = current.session.run(
+                outputs, feeds, current.run_options
+            )
         except Exception as error:
-            raise ProviderError(
-                f"{self.name} failed on a spectrum of shape {noisy_real.shape} "
-                f"({_first_line(error)}); if memory is short, give shorter audio"
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+            raise RunError(
+                f"{self.name} failed on {shapes} ({ort.first_line(error)}); "
+                "if memory is short, give shorter audio"
             ) from error
-        result: NDArray[np.float32] = mask
-        return result
+        return results
 
     def _current(self) -> _Opened:
         if self._opened.pid != os.getpid():  # two threads may both do this: either one is good
-            self._opened = self._open()
+            self._opened = self._open(self.spec.precision)
         return self._opened
 
-    def _leave_cuda(self) -> _Opened:
-        """Open an int8 file on the CPU: its LSTM has no CUDA kernel and would run there anyway."""
-        model, provider, device_id, threads = self._arguments
-        if provider == "cuda":
-            raise ProviderError(
-                f"{self.name} is quantised to int8, which runs on CPUs only; "
-                "use provider cpu, or a float32 file on CUDA"
+    def _open(self, precision: str) -> _Opened:
+        threads = self._threads or available_cpus()[0]
+        try:
+            session = ort.open_session(
+                self._model,
+                self._provider,
+                threads=threads,
+                device_id=self._device_id,
+                precision=precision,
             )
-        self._arguments = (model, "cpu", device_id, threads)
-        return self._open()
-
-    def _open(self) -> _Opened:
-        ort = load_onnxruntime()
-        _, _, device_id, _ = self._arguments
-        session = self._open_session(ort)
-        run_options = ort.RunOptions()
-        if _runs_on_cuda(session):  # by itself an arena only grows
-            arena = f"gpu:{device_id}"
+        except ModelFileError as error:
+            raise ModelFileError(f"{self.name}: {error}") from error
+        run_options = ort.load_onnxruntime().RunOptions()
+        if ort.runs_on_cuda(session):  # by itself an arena only grows
+            arena = f"gpu:{self._device_id}"
             run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
         opened = _Opened(os.getpid(), session, run_options)
         _alive.add(opened)
         return opened
 
-    def _open_session(self, ort: ModuleType) -> Any:
-        _, provider, device_id, _ = self._arguments
-        if provider == "cpu":
-            return self._create(ort, [_CPU])
-        if _CUDA not in ort.get_available_providers():
-            if provider == "cuda":
-                raise ProviderError(
-                    "this onnxruntime has no CUDA; run pip uninstall onnxruntime, then "
-                    "pip install 'fsnp-onnx[gpu]', or use provider cpu"
-                )
-            return self._create(ort, [_CPU])
-        return self._open_cuda(ort, device_id, required=provider == "cuda")
+    def _reopen_int8(self) -> None:
+        """Open an int8 file on the CPU, as its LSTM has no CUDA kernel, with multiplications that are right.
 
-    def _open_cuda(self, ort: ModuleType, device_id: int, *, required: bool) -> Any:
-        options = {
-            "device_id": device_id,
-            "arena_extend_strategy": "kSameAsRequested",
-            "use_tf32": "0",  # ten bits of mantissa would break the parity certificate
-        }
-        said = io.StringIO()
-        ort.set_default_logger_severity(_FATAL_ONLY)
-        try:
-            with redirect_stdout(said):  # it prints what is missing, and stdout may carry audio
-                getattr(ort, "preload_dlls", lambda: None)()
-            session = self._create(ort, [(_CUDA, options), _CPU])
-            reason = said.getvalue().partition("\n")[0] or "its libraries or the device are missing"
-        except ModelFileError as error:
-            session, reason = self._create(ort, [_CPU]), str(error)
-        finally:
-            ort.set_default_logger_severity(_WARNINGS)
-        if _runs_on_cuda(session):
-            return session
-        if required:
+        Only now is it known that the file is int8: what it says about itself is read from a session.
+        """
+        if self._provider == "cuda":
             raise ProviderError(
-                f"CUDA device {device_id} does not start ({reason}); "
-                "install 'fsnp-onnx[gpu]' and a driver, or use provider cpu"
+                f"{self.name} is quantised to int8, which runs on CPUs only; "
+                "use provider cpu, or a float32 file on CUDA"
             )
-        warnings.warn(f"CUDA does not start ({reason}); running on the CPU", stacklevel=2)
-        return session
-
-    def _create(self, ort: ModuleType, providers: list[Any]) -> Any:
-        options = session_options(ort, self.threads)
-        model = self._model if isinstance(self._model, bytes) else os.fspath(self._model)
-        try:
-            return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
-        except Exception as error:
-            raise ModelFileError(
-                f"{self.name} cannot be opened by ONNX Runtime {ort.__version__} "
-                f"({_first_line(error)}); expected an ONNX file written by fsnp-export"
-            ) from error
+        self._provider = "cpu"
+        if self.provider == "cuda" or ort.int8_overflows(ort.load_onnxruntime()):
+            self._opened = self._open("int8")
 
 
 # Freeing an inherited session in a forked child waits for its threads, whose ids now belong to threads
-# of a new session: for ever. So a child keeps every session that existed, be it garbage that only
-# waits for its collection.
+# of a new session: for ever. So a child keeps every inherited session alive, those that wait for garbage
+# collection included.
 _alive: weakref.WeakSet[_Opened] = weakref.WeakSet()
 _inherited: list[_Opened] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _inherited.extend(_alive))
 
 
-def session_options(ort: ModuleType, threads: int) -> Any:
-    """Return the options that every session here has.
-
-    Args:
-        ort: The onnxruntime module.
-        threads: CPU threads of one run.
-
-    Raises:
-        InstallError: ONNX Runtime does not work.
-    """
-    options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads  # implicit affinity breaks in containers
-    options.inter_op_num_threads = 1
-    # An arena keeps holes that nothing fits in, up to half of what a long recording needs.
-    options.enable_cpu_mem_arena = False
-    if products_overflow(ort):  # asked for float32, too: a file says what it is once it is open
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    return options
+def _check(provider: object, threads: object, device_id: object) -> None:
+    if provider not in ("auto", "cpu", "cuda"):
+        raise ArgumentError("provider", f"is {provider!r}; give 'auto', 'cpu' or 'cuda'")
+    most = max(os.cpu_count() or 1, 64)  # more would spin against each other
+    if threads is not None and not (type(threads) is int and 1 <= threads <= most):
+        raise ArgumentError("threads", f"is {threads!r}; give 1 to {most}, or None for all CPUs")
+    if not (type(device_id) is int and 0 <= device_id < 1 << 31):
+        raise ArgumentError("device_id", f"is {device_id!r}; give a whole number of 0 or more")
 
 
-def _is_count(value: object, lowest: int) -> bool:
-    """Whether a value is a whole number that fits the 32 bits of ONNX Runtime."""
-    return type(value) is int and lowest <= value < 1 << 31
-
-
-def _existing(path: Path) -> Path:
+def _named(model: object) -> tuple[str, str | bytes]:
+    """Return what messages call a model, and its bytes or its path, which a change of folder leaves."""
+    if isinstance(model, bytes):
+        return "model bytes", model
+    if not isinstance(model, str | os.PathLike):
+        problem = f"is {type(model).__name__}; give the path of an exported file or its bytes"
+        raise ArgumentTypeError("model", problem)
     try:
-        with path.open("rb"):
-            return path.resolve()
+        with Path(model).open("rb"):
+            return os.fspath(model), os.fspath(Path(model).resolve())
     except OSError as error:
         raise MissingFileError(
-            f"cannot read the model {path} ({error.strerror}); give the path of an exported file"
+            f"cannot read the model {model} ({error.strerror}); give the path of an exported file"
         ) from error
 
 
@@ -267,30 +186,23 @@ def _read_spec(session: Any, name: str) -> ModelSpec:
         spec = ModelSpec.from_metadata(text)
     except FsnpError as error:
         raise ModelFileError(f"{name}: {error}") from error
-    nodes = {node.name: node for node in (*session.get_inputs(), *session.get_outputs())}
-    n_freqs = spec.stft.n_freqs
-    expected: dict[str, list[int | str]] = {n: ["any", n_freqs, "any"] for n in INPUT_NAMES}
-    expected[OUTPUT_NAME] = ["any", 2, n_freqs, "any"]
-    if not (nodes.keys() == expected.keys() and all(_fits(nodes[n], expected[n]) for n in nodes)):
-        found = {n: (node.type, node.shape) for n, node in nodes.items()}
+    nodes = (*session.get_inputs(), *session.get_outputs())
+    expected = (*spec.inputs, *spec.outputs)
+    if [n.name for n in nodes] != [t.name for t in expected] or not all(
+        map(_fits, nodes, expected)
+    ):
+        found = {node.name: (node.type, node.shape) for node in nodes}
         raise ModelFileError(
-            f"{name} has the tensors {found}, its metadata needs float32 {expected}; "
+            f"{name} has the tensors {found}, its metadata needs float32 "
+            f"{ {tensor.name: list(tensor.shape) for tensor in expected} }; "
             "export the checkpoint again"
         )
     return spec
 
 
-def _fits(node: Any, expected: list[int | str]) -> bool:
-    """Whether a tensor has the expected rank, with "any" a symbolic axis, not a frozen one."""
-    if node.type != "tensor(float)" or len(node.shape) != len(expected):
+def _fits(node: Any, expected: TensorSpec) -> bool:
+    """Whether a tensor has the expected rank, and every named axis accepts any length."""
+    if node.type != "tensor(float)" or len(node.shape) != len(expected.shape):
         return False
-    pairs = zip(node.shape, expected, strict=True)
+    pairs = zip(node.shape, expected.shape, strict=True)
     return all(not isinstance(have, int) or have == want for have, want in pairs)
-
-
-def _runs_on_cuda(session: Any) -> bool:
-    return bool(session.get_providers()[0] == _CUDA)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

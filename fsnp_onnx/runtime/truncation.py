@@ -1,7 +1,7 @@
-"""Tell whether a sound file was cut off.
+"""Tell whether a sound file is truncated.
 
-libsndfile notes of some containers that they are shorter than their header says, and goes on as if
-they were whole; of WAV its notes can end before they come to that, of Ogg it notes too little.
+libsndfile plays a file as far as it goes. Its log says of some containers that they are shorter than
+their header says. The log of a WAV can end before that line, and the log of an Ogg file says too little.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
-# how it notes that
-_CUT_OFF = re.compile(
+_TRUNCATED = re.compile(
     r"^\s*(?:SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
 )
 _UNKNOWN_BYTES = 0x7E000000  # and more is announced by what writes into a pipe
@@ -22,32 +20,31 @@ _OGG_PAGE_BYTES, _OGG_HEADER_BYTES = 65307, 27  # the first at most
 _HEADER_BYTES = 100  # are counted in by some writers
 
 
-def require_whole(path: Path, notes: str) -> None:
-    """Refuse a file that was cut off, which libsndfile plays as far as it goes.
+def require_whole(file: BinaryIO, log: str) -> None:
+    """Refuse a file that is truncated.
 
     Args:
-        path: The file.
-        notes: What libsndfile wrote into its log when it read the file.
+        file: The file.
+        log: What libsndfile logged when it read the file.
 
     Raises:
         ValueError: It ends before its header or its last page says.
     """
-    noted = [(int(announced), int(there)) for announced, there in _CUT_OFF.findall(notes)]
-    with path.open("rb") as file:
-        for announced, there in (*noted, *_riff_data(file)):
-            if there + _HEADER_BYTES < announced < _UNKNOWN_BYTES:
-                raise ValueError(
-                    f"its header announces {announced} bytes and {there} are there: copy it again, "
-                    "or save what is there with a sound editor"
-                )
-        if _ends_within_ogg_page(file):
-            raise ValueError("it ends within a page of Ogg: copy it again")
+    logged = [(int(announced), int(there)) for announced, there in _TRUNCATED.findall(log)]
+    for announced, there in (*logged, *_riff_data(file)):
+        if there + _HEADER_BYTES < announced < _UNKNOWN_BYTES:
+            raise ValueError(
+                f"its header announces {announced} bytes and {there} are there: copy it again, "
+                "or save what is there with a sound editor"
+            )
+    if _ends_within_ogg_page(file):
+        raise ValueError("it ends within a page of Ogg: copy it again")
 
 
 def _riff_data(file: BinaryIO) -> Iterator[tuple[int, int]]:
     """Yield how long a WAV says that its samples are, and how long they are, in bytes.
 
-    libsndfile's notes may end before they come to that: they hold 2047 characters.
+    libsndfile's log may end before that line, as it holds 2047 characters.
     """
     end, position = file.seek(0, os.SEEK_END), 12
     file.seek(0)

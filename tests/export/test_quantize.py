@@ -30,7 +30,8 @@ from fsnp_onnx.export.outputs import output_paths
 from fsnp_onnx.export.pipeline import Options, Report, export_checkpoint
 from fsnp_onnx.export.verify import probe_spectrum, snr_db
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
-from fsnp_onnx.runtime.session import MaskModel, session_options
+from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.ort import session_options
 from tests.export.small import CONFIG, save, state_dict
 
 DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v1.tar")
@@ -67,7 +68,7 @@ def block(stage: onnx.ModelProto, level: float = 1.0) -> Stage:
 
 
 def mask(stage: onnx.ModelProto, inputs: Stage) -> NDArray[np.float32]:
-    options = session_options(onnxruntime, threads=2)  # else products overflow on some CPUs
+    options = session_options(onnxruntime, threads=2, precision="int8")
     session = onnxruntime.InferenceSession(
         stage.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -1,0 +1,106 @@
+"""Files of the interface "mask": noisy spectra in, compressed masks out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.runtime.mask import decompress, limit_attenuation
+from fsnp_onnx.runtime.ort import Provider
+from fsnp_onnx.runtime.session import Session
+from fsnp_onnx.runtime.stft import istft, stft_blocks
+from fsnp_onnx.spec import INPUT_NAMES, ModelSpec
+
+
+class MaskModel:
+    """An exported file that maps noisy spectra to compressed masks.
+
+    Safe to use from many threads; can be pickled and survives a fork.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        provider: Provider = "auto",
+        *,
+        threads: int | None = None,
+        device_id: int = 0,
+    ) -> None:
+        """Open a file; the arguments and the errors are those of `Enhancer`."""
+        self._session = Session(model, provider, threads=threads, device_id=device_id)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the file says about itself."""
+        return self._session.spec
+
+    @property
+    def provider(self) -> Literal["cpu", "cuda"]:
+        """Where the file really runs."""
+        return self._session.provider
+
+    def run(
+        self, noisy_real: NDArray[np.float32], noisy_imag: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Compute the compressed masks of a batch.
+
+        Args:
+            noisy_real: Real part of the noisy spectra, float32 [B, F, T], T >= spec.min_frames.
+            noisy_imag: Imaginary part, likewise.
+
+        Returns:
+            Real and imaginary part of the masks, float32 [B, 2, F, T].
+
+        Raises:
+            RunError: The run failed, most often for want of memory.
+        """
+        parts = (noisy_real, noisy_imag)
+        (mask,) = self._session.run(dict(zip(INPUT_NAMES, parts, strict=True)))
+        return mask
+
+    def enhance(
+        self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
+    ) -> NDArray[np.float32]:
+        """Enhance one channel: transform, mask, multiply, invert.
+
+        Args:
+            noisy: float32 [N] at the model's rate, N >= 1.
+            attenuation_limit_db: No bin is attenuated by more than this; None for no limit.
+
+        Returns:
+            float32 [N].
+
+        Raises:
+            RunError: The run failed, most often for want of memory.
+        """
+        spec, n_samples = self.spec.stft, noisy.size
+        shortest = (self.spec.min_frames - 1) * spec.hop_length
+        if n_samples < shortest:
+            noisy = np.pad(noisy, (0, shortest - n_samples))
+        n_frames = spec.n_frames(noisy.size)
+        real, imag = np.empty((2, 1, spec.n_freqs, n_frames), np.float32)
+        for frames, block in stft_blocks(noisy, spec, n_frames):
+            real[0, :, frames], imag[0, :, frames] = block.real, block.imag
+        (mask,) = self.run(real, imag)  # [2, F, T]
+        del real, imag
+        enhanced = istft(self._masked(noisy, mask, attenuation_limit_db), spec, noisy.size)
+        return enhanced[:n_samples]
+
+    def _masked(
+        self, noisy: NDArray[np.float32], mask: NDArray[np.float32], limit_db: float | None
+    ) -> Iterator[NDArray[np.complex64]]:
+        """Yield the enhanced spectrum in blocks, with one more frame for the tail: [F, n].
+
+        The noisy spectrum is computed a second time, which is cheap and saves its memory.
+        """
+        n_frames = mask.shape[-1]
+        for frames, block in stft_blocks(noisy, self.spec.stft, n_frames + 1):
+            under = np.minimum(np.arange(frames.start, frames.stop), n_frames - 1)
+            crm = decompress(mask[..., under], self.spec.mask)  # [F, n]
+            if limit_db is not None:
+                crm = limit_attenuation(crm, limit_db)
+            yield block * crm

@@ -1,0 +1,44 @@
+"""What every exported file is to `Enhancer`, whatever goes in and out of its graph."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.ort import Provider
+from fsnp_onnx.spec import ModelSpec
+
+
+class SpeechModel(Protocol):
+    """One channel at the model's rate in, the same enhanced out. One file per interface implements it."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the file says about itself."""
+
+    @property
+    def provider(self) -> Literal["cpu", "cuda"]:
+        """Where the file really runs."""
+
+    def enhance(
+        self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
+    ) -> NDArray[np.float32]:
+        """Enhance float32 [N] at the model's rate, N >= 1, into float32 [N]."""
+
+
+def open_model(
+    model: str | os.PathLike[str] | bytes,
+    provider: Provider = "auto",
+    *,
+    threads: int | None = None,
+    device_id: int = 0,
+) -> SpeechModel:
+    """Open a file by its interface; the arguments and the errors are those of `Enhancer`.
+
+    "mask" is the only interface so far, and `ModelSpec` refuses any other.
+    """
+    return MaskModel(model, provider, threads=threads, device_id=device_id)

@@ -1,0 +1,228 @@
+"""Which ONNX Runtime runs, and how it opens a file: the wheel, the options, CPU or CUDA.
+
+Two wheels share one import package, so the distributions' metadata tells which one is installed. The
+GPU wheel lists CUDA as available even where its libraries are missing, and a session then runs on the
+CPU without an exception. So a finished session is asked which provider it runs on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import re
+import warnings
+from contextlib import redirect_stdout
+from functools import cache, partial
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from fsnp_onnx.errors import InstallError, ModelFileError, ProviderError, one_line
+
+Provider = Literal["auto", "cpu", "cuda"]
+
+WHEELS: Final = ("onnxruntime", "onnxruntime-gpu")
+INT8_PROBE: Final = Path(__file__).parents[1] / "models" / "overflow_probe.onnx"
+SLOW_INT8: Final = (
+    "this CPU's fast 8-bit matrix multiplications overflow (it has no VNNI), so int8 files take slower "
+    "ones and are little faster than float32"
+)
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_FATAL_ONLY = 4  # an error is raised, and need not be printed as well
+_DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+_PROBE_SHAPE, _LARGEST_INPUT, _LARGEST_WEIGHT = (12, 64), 255, 127
+
+
+def installed_wheels() -> dict[str, str]:
+    """Return which wheels of ONNX Runtime are installed, name to version."""
+    found = {}
+    for name in WHEELS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def load_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        InstallError: Not exactly one of its wheels is installed, or it cannot be imported.
+    """
+    wheels = installed_wheels()
+    if len(wheels) == 0:
+        raise InstallError(
+            "ONNX Runtime is not installed; run pip install 'fsnp-onnx[cpu]' (or [gpu])"
+        )
+    if len(wheels) > 1:
+        raise InstallError(
+            f"{' and '.join(wheels)} are both installed and overwrite each other; "
+            "run pip uninstall on both, then pip install 'fsnp-onnx[cpu]' or 'fsnp-onnx[gpu]'"
+        )
+    # Some wheels send telemetry: at import they open a database in HOME and ask a name server, and their
+    # clean-up hangs a forked child. ONNX Runtime reads this variable at import; a user's own value stays.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime  # noqa: PLC0415 - fsnp_onnx can be imported without it
+    except ImportError as error:
+        raise InstallError(
+            f"ONNX Runtime cannot be imported ({first_line(error)}); "
+            f"run pip install --force-reinstall {next(iter(wheels))}"
+        ) from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def session_options(ort: ModuleType, threads: int, *, precision: str = "float32") -> Any:
+    """Return the options that every session here has.
+
+    Args:
+        ort: The onnxruntime module.
+        threads: CPU threads of one run.
+        precision: Of the file, "float32" or "int8".
+
+    Raises:
+        InstallError: ONNX Runtime does not work.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.intra_op_num_threads = threads  # implicit affinity breaks in containers
+    options.inter_op_num_threads = 1
+    # An arena keeps holes that nothing fits in, up to half of what a long recording needs.
+    options.enable_cpu_mem_arena = False
+    if precision == "int8" and int8_overflows(ort):
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def open_session(
+    model: str | bytes, provider: Provider, *, threads: int, device_id: int, precision: str
+) -> Any:
+    """Open a file on the provider that is asked for.
+
+    Args:
+        model: Path of an ONNX file or its bytes.
+        provider: "cpu"; "cuda", which runs there or raises; "auto", which takes CUDA where it
+            starts, warns where the GPU wheel is installed and it does not, and runs on the CPU.
+        threads: CPU threads of one run.
+        device_id: Number of the CUDA device.
+        precision: As for `session_options`.
+
+    Returns:
+        The onnxruntime.InferenceSession.
+
+    Raises:
+        ModelFileError: ONNX Runtime cannot open the file.
+        ProviderError: CUDA was asked for and does not start.
+        InstallError: No ONNX Runtime is installed, or two are.
+    """
+    ort = load_onnxruntime()
+    create = partial(_create, ort, model, session_options(ort, threads, precision=precision))
+    if provider == "cpu":
+        return create([_CPU])
+    reason = why_no_cuda(ort, device_id)
+    if not reason:
+        options = {
+            "device_id": device_id,
+            "arena_extend_strategy": "kSameAsRequested",
+            "use_tf32": "0",  # ten bits of mantissa would miss the tolerances of the verification
+        }
+        try:
+            session = create([(_CUDA, options), _CPU])
+            if runs_on_cuda(session):
+                return session
+            reason = "ONNX Runtime chose the CPU"
+        except ModelFileError as error:
+            reason = str(error)
+    session = create([_CPU])  # an error of the file itself comes first
+    if provider == "cuda":
+        raise ProviderError(
+            f"CUDA device {device_id} does not start ({reason}); run pip uninstall onnxruntime, then "
+            "pip install 'fsnp-onnx[gpu]', and install an NVIDIA driver, or use provider cpu"
+        )
+    if has_cuda(ort):
+        warnings.warn(f"CUDA does not start ({reason}); running on the CPU", stacklevel=2)
+    return session
+
+
+def runs_on_cuda(session: Any) -> bool:
+    """Whether a session really runs on CUDA."""
+    return bool(session.get_providers()[0] == _CUDA)
+
+
+def has_cuda(ort: ModuleType) -> bool:
+    """Whether this wheel is built for CUDA, which does not say that CUDA starts."""
+    return _CUDA in ort.get_available_providers()
+
+
+def why_no_cuda(ort: ModuleType, device_id: int) -> str:
+    """Return what is missing for CUDA, "" where nothing is.
+
+    A session that is made in vain would make ONNX Runtime print to standard error. The library of its
+    CUDA provider cannot be loaded for a try: unless ONNX Runtime loads it, it ends the process.
+    """
+    if not has_cuda(ort):
+        return "this ONNX Runtime is built without CUDA"
+    said = io.StringIO()
+    with redirect_stdout(said):  # it prints what is missing, and standard output may carry audio
+        getattr(ort, "preload_dlls", lambda: None)()
+    missing = re.search(r"^Failed to load [^\s/\\]+: (.+)$", said.getvalue(), re.MULTILINE)
+    if missing:
+        return missing[1]
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+    except OSError as error:
+        return one_line(error)
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return "the NVIDIA driver finds no device"
+    return "" if device_id < count.value else f"there are {count.value} CUDA devices, from 0 on"
+
+
+@cache
+def int8_overflows(ort: ModuleType) -> bool:
+    """Return whether ONNX Runtime's fast multiplications of 8-bit matrices overflow on this CPU.
+
+    x86 without VNNI adds pairs of products in 16 bits, which saturate. The session option
+    `session.x64quantprecision` avoids that, but on AVX-512 CPUs with VNNI it makes the LSTM take slower
+    kernels for nothing, and ONNX Runtime does not say which kernels it takes. So the largest sum of
+    products, 64 times 255 times 127, is computed once, with as many rows as those kernels take at a time.
+
+    Args:
+        ort: The onnxruntime module. What it answers is kept for the process.
+
+    Raises:
+        InstallError: It cannot multiply at all.
+    """
+    options = session_options(ort, 1)  # one thread: starts none
+    inputs = np.full(_PROBE_SHAPE, _LARGEST_INPUT, np.uint8)
+    try:
+        session = ort.InferenceSession(INT8_PROBE, options, providers=[_CPU])
+        (sums,) = session.run(["products"], {"inputs": inputs})
+    except Exception as error:
+        raise InstallError(
+            f"ONNX Runtime {ort.__version__} cannot run {INT8_PROBE.name}; "
+            "run pip install --force-reinstall fsnp-onnx"
+        ) from error
+    return bool(np.any(sums != _PROBE_SHAPE[1] * _LARGEST_INPUT * _LARGEST_WEIGHT))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; ONNX Runtime's have many."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _create(ort: ModuleType, model: str | bytes, options: Any, providers: list[Any]) -> Any:
+    try:
+        return ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except Exception as error:
+        raise ModelFileError(
+            f"it cannot be opened by ONNX Runtime {ort.__version__} ({first_line(error)}); "
+            "expected an ONNX file written by fsnp-export"
+        ) from error

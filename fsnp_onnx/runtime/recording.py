@@ -1,0 +1,120 @@
+"""One recording: read, enhance, write."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from fsnp_onnx.runtime import audio
+from fsnp_onnx.runtime.plot import save_spectrograms
+
+if TYPE_CHECKING:
+    from fsnp_onnx.runtime.enhancer import Enhancer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A recording that is enhanced.
+
+    Attributes:
+        input: Path or URL of the noisy file, "-" for a stream.
+        output: Path or URL of the enhanced file, "-" for a stream.
+        seconds: Time that the enhancement took.
+        rtf: Real-time factor, that time per second of audio.
+        provider: Where the model ran, "cpu" or "cuda".
+        sample_rate: Of both files in Hz.
+        channels: Of both files.
+        duration_s: Length of the recording.
+        clipped: Number of samples beyond full scale that were clipped.
+        skipped: Whether an earlier run of the journal did it.
+    """
+
+    input: str
+    output: str
+    seconds: float
+    rtf: float
+    provider: str
+    sample_rate: int
+    channels: int
+    duration_s: float
+    clipped: int
+    skipped: bool = False
+
+
+def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
+    enhancer: Enhancer,
+    source: Path | BinaryIO,
+    target: Path | BinaryIO,
+    *,
+    name: str | None = None,
+    attenuation_limit_db: float | None = None,
+    plot: Path | None = None,
+    token: str | None = None,
+) -> Done:
+    """Enhance one recording and replace what is at the target.
+
+    Args:
+        enhancer: The model.
+        source: Path or readable binary stream of the noisy recording.
+        target: Path of the enhanced recording, whose ending may ask for another format, or a
+            writable binary stream, which gets a whole WAV.
+        name: What messages and `Done.input` call the source, default its path.
+        attenuation_limit_db: No bin of the spectrum is attenuated by more; None for no limit.
+        plot: Where to draw both spectrograms, if at all.
+        token: Names the temporary file beside the target, see `runtime.files.replacing`.
+
+    Raises:
+        FsnpError: It cannot be read, enhanced or written; nothing is left at the target.
+    """
+    noisy, source_format = audio.read(source, name)
+    target_format = audio.output_format(source, target, source_format)
+    rate = source_format.sample_rate
+    started = time.perf_counter()
+    enhanced = _interruptible(
+        lambda: enhancer.enhance(noisy, rate, attenuation_limit_db=attenuation_limit_db)
+    )
+    seconds = time.perf_counter() - started
+    if plot:  # first, as an output that is there means a recording that is done
+        save_spectrograms(noisy, enhanced, rate, plot)
+    clipped = audio.write(target, enhanced, target_format, token)
+    duration_s = len(noisy) / rate
+    return Done(
+        input=name or _name(source),
+        output=_name(target),
+        seconds=round(seconds, 4),
+        rtf=round(seconds / duration_s, 4),
+        provider=enhancer.provider,
+        sample_rate=rate,
+        channels=source_format.channels,
+        duration_s=round(duration_s, 4),
+        clipped=clipped,
+    )
+
+
+def _name(file: Path | BinaryIO) -> str:
+    return str(file) if isinstance(file, Path) else "-"
+
+
+def _interruptible(work: Callable[[], T]) -> T:
+    """Call ``work`` in another thread and wait where Ctrl-C is heard.
+
+    A run of the model returns to Python only when it is finished; the main thread, which handles
+    signals, must not be the one inside it.
+    """
+    future: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again by result()
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future.result()
