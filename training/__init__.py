@@ -1,1 +1,1 @@
-"""The recipe of the default model: fetch, prepare, mix, train, evaluate (see README.md)."""
+"""The recipe of the default model: fetch, prepare, mix, train (see README.md)."""

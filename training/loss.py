@@ -1,4 +1,4 @@
-"""What the training minimises: a power-compressed spectral distance and a distortion ratio."""
+"""The loss: a power-compressed spectral distance and a distortion ratio."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ COMPRESSION = 0.3
 MASK_LIMIT, MASK_SCALE = 9.9, 10.0
 MAGNITUDE_SHARE = 0.7
 DISTORTION_WEIGHT = 0.01  # per 10 log10: as strong as the spectral distance late in training
-BEST_SDR_DB = 35.0  # nothing is won beyond
+BEST_SDR_DB = 35.0  # no further gain above
 
 
 def stft(samples: Tensor) -> Tensor:
@@ -46,12 +46,13 @@ def keep_bins(spectrum: Tensor, groups: int) -> Tensor:
 def kept_mask(network: FullSubNetPlus, noisy: Tensor, groups: int) -> Tensor:
     """Complex ratio mask of the kept bins, [B, F // groups, T] complex64.
 
-    Equal to dropping bins from `sub_band_input`, whose tensor of all neighbourhoods it avoids:
-    the mean of that tensor is a mean over bins, each counted as often as it is a neighbour.
+    The result equals that of dropping bins from `sub_band_input`, without its tensor of all
+    neighbourhoods: the mean of that tensor is a mean over bins, weighted by how often each bin is
+    a neighbour.
     """
     config = network.config
     if config.norm != "offline_laplace_norm":
-        raise ValueError(f"training knows offline_laplace_norm only, not {config.norm}")
+        raise ValueError(f"expected norm offline_laplace_norm, got {config.norm}")
     sources = torch.cat(network.full_band(noisy.real.contiguous(), noisy.imag.contiguous()), 1)
     index = neighbourhoods(config).to(noisy.device)
     counts = torch.bincount(index.flatten(), minlength=sources.shape[1]).to(sources.dtype)

@@ -2,8 +2,8 @@
 
     clips -> speech -> room -> + noise at some SNR -> microphone -> level
 
-The target is what a good microphone close to the early reflections (the first 50 ms of the room)
-would have heard: same equaliser, same level, no noise, no late reverberation.
+The target is the speech with the early reflections (the first 50 ms of the room), the same
+equaliser and the same level, without noise and late reverberation.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from training.filters import (
     shift_formants,
 )
 
-# Shares of the voices: recordings first, the artificial many for their variety.
+# Shares of the voices. The artificial ones (kokoro) have a large share for their variety.
 VOICES = {
     "festvox_ru": 0.22,
     "asterisk_it": 0.16,
@@ -52,13 +52,13 @@ NOISE_SHARES = {
     "loop_grains": 0.03,
 }
 SLOWEST, FASTEST = 0.85, 1.3
-SLOTS = 16  # clips strung together for one row of speech
+SLOTS = 16  # clips joined to one row of speech
 CLEAN_SHARE = 0.06
 MAX_CREST = 12.0  # of noise at its nominal SNR
 
 
 class Mixer:
-    """Batches of mixtures; batch number `step` of a seed is always the same on one device."""
+    """Batches of mixtures; seed and step determine a batch on one device."""
 
     def __init__(self, bank: Bank, seed: int, n_samples: int, suffix: str = "") -> None:
         """Set up a mixer; `suffix` selects groups of voices, "_held_out" for validation."""
@@ -161,7 +161,7 @@ def _in_rooms(draw: Draw, speech: Tensor, noise: Tensor) -> tuple[Tensor, Tensor
 
 
 def _levelled(noise: Tensor) -> Tensor:
-    """Bring each row to a level of 1, or less where single clicks tower over the rest."""
+    """Bring each row to a level of 1, or less where single clicks are much louder than the rest."""
     peak = noise.abs().amax(-1, keepdim=True)
     return noise / torch.maximum(rms(noise), peak / MAX_CREST)
 

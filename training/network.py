@@ -1,4 +1,4 @@
-"""The network that is trained: its sizes, its first weights, and its description in a TOML."""
+"""The network that is trained: sizes, initial weights, and description for the exporter."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,10 @@ from fsnp_onnx.export.identify import infer
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 
-Form = Literal["original", "simplified"]
+Variant = Literal["original", "simplified"]  # that can be trained
 
 
-def small_config(mulca: Form) -> NetworkConfig:
+def small_config(mulca: Variant) -> NetworkConfig:
     """Sizes of the default model: 3.85 M parameters, made for a CPU."""
     return NetworkConfig(
         mulca=mulca,
@@ -25,13 +25,13 @@ def small_config(mulca: Form) -> NetworkConfig:
     )
 
 
-def fresh_network(mulca: Form, seed: int, sizes: NetworkConfig | None = None) -> FullSubNetPlus:
-    """A network with random weights; what both forms of MulCA share starts alike.
+def fresh_network(mulca: Variant, seed: int, sizes: NetworkConfig | None = None) -> FullSubNetPlus:
+    """A network with random weights; weights that both variants of MulCA have are equal.
 
     Args:
-        mulca: Form to train.
+        mulca: Variant to train.
         seed: Of the weights.
-        sizes: Sizes and options, default those of the default model; its form is not read.
+        sizes: Sizes and options, default those of the default model; its variant is ignored.
     """
     sizes = sizes or small_config(mulca)
     torch.manual_seed(seed)
@@ -45,33 +45,33 @@ def fresh_network(mulca: Form, seed: int, sizes: NetworkConfig | None = None) ->
     return simplified
 
 
-def renew_attention(network: FullSubNetPlus, mulca: Form, seed: int) -> None:
+def renew_attention(network: FullSubNetPlus, mulca: Variant, seed: int) -> None:
     """Give the channel attentions of all branches random weights and keep the rest.
 
-    Trained attention weights of one form would give that form a start over the other.
+    Trained attention weights of one variant would give that variant an advantage.
     """
     fresh = fresh_network(mulca, seed, network.config)
     for name in ("channel_attention", "channel_attention_real", "channel_attention_imag"):
         getattr(network, name).load_state_dict(getattr(fresh, name).state_dict())
 
 
-def trained_network(checkpoint: Path, mulca: Form) -> FullSubNetPlus:
-    """The network of a checkpoint, of whatever size, turned into this form of MulCA.
+def trained_network(checkpoint: Path, mulca: Variant) -> FullSubNetPlus:
+    """The network of a checkpoint of any size, with this variant of MulCA.
 
     Args:
         checkpoint: File that this trainer, or another of FullSubNet+, wrote.
-        mulca: Form to train; original weights are converted to the simplified form.
+        mulca: Variant to train; original weights are converted to the simplified variant.
 
     Raises:
         MissingFileError: There is no such file.
-        CheckpointError: It is no checkpoint of FullSubNet+.
-        ConfigError: It was trained in the simplified form, which cannot be turned back.
+        CheckpointError: It is not a checkpoint of FullSubNet+.
+        ConfigError: It was trained as the simplified variant, which cannot become the original.
     """
     loaded = read_checkpoint(checkpoint)
     config = infer(loaded.tensors, loaded.config).network
     if (config.mulca, mulca) == ("simplified", "original"):
         raise ConfigError(
-            f"{checkpoint} was trained in the simplified form and has no convolutions; "
+            f"{checkpoint} was trained as the simplified variant and has no convolutions; "
             "expected original weights, or --mulca simplified"
         )
     network = FullSubNetPlus(config)
@@ -80,7 +80,7 @@ def trained_network(checkpoint: Path, mulca: Form) -> FullSubNetPlus:
 
 
 def toml_args(config: NetworkConfig) -> dict[str, Any]:
-    """The [model.args] that describe `config` to the exporter, in the published words."""
+    """The [model.args] that describe `config` to the exporter, with the published names."""
     args = {
         "num_freqs": config.n_freqs,
         "look_ahead": config.look_ahead,

@@ -1,6 +1,6 @@
 """Kinds of noise with structure in time, synthesised in batches on the device.
 
-Every function returns [rows, N] of any level; `mix.py` brings them to the level it wants.
+Every function returns [rows, N] of any level; `mix.py` sets the level.
 """
 
 import torch
@@ -41,7 +41,7 @@ def coloured(draw: Draw, rows: int, n_samples: int) -> Tensor:
 
 
 def wind(draw: Draw, rows: int, n_samples: int) -> Tensor:
-    """Low rumble in gusts, sometimes so strong that the membrane saturates."""
+    """Low rumble in gusts, sometimes strong enough to saturate the microphone."""
     n_bins = n_samples // 2 + 1
     f = frequencies(n_bins, draw.device)
     gains = (1 + (f / draw.log_uniform(rows, 1, low=40, high=400)).square()).pow(-0.65)
@@ -85,7 +85,7 @@ def machine(draw: Draw, rows: int, n_samples: int) -> Tensor:
 
 
 def impulses(draw: Draw, rows: int, n_samples: int) -> Tensor:
-    """Clicks, rain, crackle, typing: many or few, in clusters, each a ringing decay."""
+    """Clicks, rain, crackle, typing: many or few, in clusters, each with a ringing decay."""
     rate_hz = draw.log_uniform(rows, 1, low=1.0, high=4000.0)
     cluster = (level_curve(draw, (rows, n_samples), 16, 1.0) > 1).float()
     clustered = draw.chance(0.4, rows, 1)
@@ -161,7 +161,7 @@ def loops(draw: Draw, bank: Bank, rows: int, n_samples: int) -> Tensor:
 
 
 def texture(draw: Draw, source: Tensor) -> Tensor:
-    """Steady noise with the spectrum of `source` [rows, N]: its phases thrown away."""
+    """Steady noise with the spectrum of `source` [rows, N] and random phases."""
     rows, n_samples = source.shape
     magnitude = torch.fft.rfft(source).abs()[:, None]
     smooth = functional.avg_pool1d(magnitude, 65, 1, 32)[:, 0]
@@ -170,12 +170,12 @@ def texture(draw: Draw, source: Tensor) -> Tensor:
 
 
 def grains(draw: Draw, bank: Bank, group: str, rows: int, n_samples: int) -> Tensor:
-    """Short scraps of recordings in random order: clatter, crowds, crackling textures."""
+    """Short pieces of recordings in random order: clatter, crowds, crackling textures."""
     clips = bank.choose(draw, [group] * rows, GRAINS)
     lengths = (draw.uniform(rows, GRAINS) * draw.log_uniform(rows, 1, low=300, high=4000)).long()
     lengths = torch.minimum(lengths + 200, clips.lengths)
     inside = (draw.uniform(rows, GRAINS) * (clips.lengths - lengths)).long()
     gaps = draw.uniform(rows, GRAINS) * draw.log_uniform(rows, 1, low=100, high=4000)
-    scraps = Clips(clips.offsets + inside, lengths)
-    sound = bank.timeline(scraps, gaps.long(), draw.uniform(rows), n_samples)
+    pieces = Clips(clips.offsets + inside, lengths)
+    sound = bank.timeline(pieces, gaps.long(), draw.uniform(rows), n_samples)
     return sound + torch.roll(sound, n_samples // 3, 1) + 1e-4 * draw.normal(rows, n_samples)

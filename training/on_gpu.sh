@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Train the four networks of the comparison on a machine that has a GPU, Python and torch, but
-# no network. Run from the root of the repository.
+# Train the networks of docs/mulca.md on a machine that has a GPU, Python and torch, but no
+# network. Run from the root of the repository.
 #
 #   here:   training/on_gpu.sh pack       the bank and a few wheels -> training/data/gpu/{1,2,3}
 #   there:  training/on_gpu.sh receive    after each folder has arrived: copy it to $DATA
@@ -15,7 +15,7 @@ PYTHON=${PYTHON:-python3}
 MINUTES=${MINUTES:-17}
 SMOKE_MINUTES=${SMOKE_MINUTES:-0.6}
 BATCH=${BATCH:-64}
-FORMS=${FORMS:-"original simplified"}
+VARIANTS=${VARIANTS:-"original simplified"}
 SEEDS=${SEEDS:-"0 1"}
 export PYTHONPATH="$DATA/wheels:.${PYTHONPATH:+:$PYTHONPATH}"
 
@@ -46,14 +46,14 @@ receive() {
   ls -l "$DATA/bank"
 }
 
-# train_all FOLDER MINUTES: one process for each form and seed, in the background.
+# train_all FOLDER MINUTES: one process for each variant and seed, in the background.
 train_all() {
   mkdir -p "$1"
   for seed in $SEEDS; do
-    for form in $FORMS; do
+    for variant in $VARIANTS; do
       OMP_NUM_THREADS=2 setsid nohup "$PYTHON" -m training.train --device "${DEVICE:-cuda}" \
-        --bank-dir "$DATA/bank" --run-dir "$1/$form-$seed" --minutes "$2" --seed "$seed" \
-        --mulca "$form" --batch-size "$BATCH" ${TRAIN_OPTIONS:-} </dev/null >"$1/$form-$seed.out" 2>&1 &
+        --bank-dir "$DATA/bank" --run-dir "$1/$variant-$seed" --minutes "$2" --seed "$seed" \
+        --mulca "$variant" --batch-size "$BATCH" ${TRAIN_OPTIONS:-} </dev/null >"$1/$variant-$seed.out" 2>&1 &
     done
   done
 }

@@ -19,7 +19,7 @@ MAX_MINUTES = {"festvox_ru": 45.0}  # more of the same voice teaches little
 HELD_OUT = 25  # every 25th recorded clip is for validation
 EVALUATION_CLIPS = 60  # festvox-ru: the last ones are for evaluation only
 SKIPPED = ("silence/", "beep", "tone")
-# Patterns under the folder of fetched packages; the shortest clip taken, in seconds.
+# Pattern under the folder of fetched packages, and the shortest clip in seconds.
 SOURCES = {
     "festvox_ru": ("festvox-ru/**/*.wav", 0.5),
     "asterisk_it": ("asterisk-core-sounds-it-g722/**/*.g722", 0.4),
@@ -32,10 +32,10 @@ SOURCES = {
 
 
 def without_hiss(speech: Wave) -> Wave:
-    """Push the steady background of a recording down by up to 20 dB.
+    """Reduce the steady background of a recording by up to 20 dB.
 
     A target with hiss in its pauses would teach the network to leave hiss. The floor of each bin
-    is its 5th percentile over time; bins that barely exceed it are attenuated.
+    is its 5th percentile over time. Bins near their floor are attenuated.
     """
     window = np.hanning(N_FFT + 1)[:-1] ** 0.5
     padded = np.pad(speech, (N_FFT, N_FFT + HOP - len(speech) % HOP))
@@ -88,7 +88,7 @@ def write_group(out: Path, name: str, waves: Iterable[Wave]) -> list[int]:
 
 
 def split(name: str, files: list[Path]) -> dict[str, list[Path]]:
-    """Part the files of one source into those for training and those for validation."""
+    """Split the files of one source into those for training and those for validation."""
     if name == "festvox_ru":
         files = files[:-EVALUATION_CLIPS]
     if name in ("sonic", "flite"):
@@ -113,13 +113,17 @@ def main(
     for source, (pattern, shortest_s) in SOURCES.items():
         files = [f for f in sorted(raw.glob(pattern)) if not any(s in str(f) for s in SKIPPED)]
         if not files:
-            raise SystemExit(f"no {source}: nothing matches {raw / pattern}; run the fetch first")
+            raise SystemExit(
+                f"found no {source} at {raw / pattern}; run python -m training.fetch first"
+            )
         for name, part in split(source, files).items():
             waves = clips(name, track(part, description=name), shortest_s)
             index[name] = write_group(out, name, waves)
     empty = [name for name, lengths in index.items() if not lengths]
     if empty:
-        raise SystemExit(f"no usable clip for {', '.join(empty)}; let training.voices run longer")
+        raise SystemExit(
+            f"no usable clip for {', '.join(empty)}; run training.voices with more --minutes"
+        )
     (out / "index.json").write_text(json.dumps(index), encoding="utf-8")
     for name, lengths in index.items():
         print(f"{name:24} {len(lengths):5} clips {sum(lengths) / SAMPLE_RATE / 60:6.1f} min")

@@ -1,8 +1,8 @@
 """Train the default model: resumable, seeded, within a budget of minutes.
 
-RUN/state.pt        everything needed to go on (written about once a minute, atomically)
+RUN/state.pt        the state of the run, to resume it (written atomically, every few minutes)
 RUN/checkpoint.tar  the averaged weights, rounded to float16 values, for the exporter
-RUN/log.jsonl       one JSON object a line: step, losses, scores, speed
+RUN/log.jsonl       one JSON object per line: step, losses, scores, speed
 """
 
 import copy
@@ -35,7 +35,7 @@ from training.loss import (
     stft,
 )
 from training.mix import Mixer
-from training.network import Form, fresh_network, renew_attention, toml_args, trained_network
+from training.network import Variant, fresh_network, renew_attention, toml_args, trained_network
 
 WARM_UP = 0.03  # share of the budget
 AVERAGING_SPAN = 0.08  # span of the moving average of the weights, share of the steps so far
@@ -46,7 +46,7 @@ BANK = Path("training/data/bank")
 
 @dataclass
 class Run:
-    """The state of one training, all that a resumed one needs."""
+    """The state of one run, all that a resumed run needs."""
 
     network: FullSubNetPlus
     average: FullSubNetPlus
@@ -55,7 +55,7 @@ class Run:
     elapsed_s: float = 0.0
 
     def save(self, folder: Path, args: dict[str, Any]) -> None:
-        """Write state.pt and checkpoint.tar, each in one piece."""
+        """Write state.pt and checkpoint.tar, each atomically."""
         state = {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -74,7 +74,7 @@ class Run:
         write(checkpoint, folder / "checkpoint.tar")
 
     def load(self, file: Path, device: torch.device) -> None:
-        """Go on from a saved state.pt."""
+        """Continue from a saved state.pt."""
         state = torch.load(file, map_location=device, weights_only=True)
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -83,14 +83,14 @@ class Run:
 
 
 def write(content: dict[str, Any], file: Path) -> None:
-    """Save to a temporary name first, so that a kill leaves the previous file whole."""
+    """Save under a temporary name first: a killed run leaves the previous file intact."""
     part = file.with_suffix(".part")
     torch.save(content, part)
     part.replace(file)
 
 
 def start(network: FullSubNetPlus, device: str) -> Run:
-    """A run that has not done a step, its networks on the device."""
+    """A run before its first step, its networks on the device."""
     network = network.to(device)
     optimizer = torch.optim.AdamW(
         network.parameters(), weight_decay=1e-3, betas=(0.9, 0.98), fused=device.startswith("cuda")
@@ -116,7 +116,7 @@ def train_step(run: Run, noisy: Tensor, target: Tensor, groups: int) -> tuple[fl
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), MAX_GRADIENT_NORM).item()
     run.step += 1
-    if not math.isfinite(norm):  # one broken mixture must not end a run
+    if not math.isfinite(norm):  # one broken mixture does not end a run
         return math.nan, math.nan
     run.optimizer.step()
     share = 1 / (1 + AVERAGING_SPAN * run.step)
@@ -147,7 +147,7 @@ def validate(network: FullSubNetPlus, noisy: Tensor, target: Tensor) -> dict[str
 
 @dataclass(frozen=True)
 class Plan:
-    """How long, how fast and in what portions a run trains."""
+    """Budget, learning rate and batches of a run."""
 
     budget_s: float
     n_steps: int | None
@@ -168,7 +168,7 @@ class Plan:
 
 
 def train(run: Run, mixer: Mixer, held_out: tuple[Tensor, Tensor], plan: Plan) -> None:
-    """Train until the budget is spent; log, validate and save in between."""
+    """Train until the budget is spent; log, validate and save at intervals."""
     started = time.monotonic() - run.elapsed_s
     last_s, last_step, losses, norms = run.elapsed_s, run.step, [], []
     words = TextColumn("{task.fields[words]}")
@@ -207,22 +207,25 @@ def train(run: Run, mixer: Mixer, held_out: tuple[Tensor, Tensor], plan: Plan) -
 def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
     run_dir: Annotated[Path, typer.Option(help="folder of the run, made if missing")],
     bank_dir: Annotated[Path, typer.Option(help="folder that prepare.py wrote")] = BANK,
-    minutes: Annotated[float, typer.Option(help="budget, resumed time included")] = 120.0,
+    minutes: Annotated[
+        float, typer.Option(help="budget, including the time before a resume")
+    ] = 120.0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="budget in steps instead: alike on any machine")
+        int | None, typer.Option(min=1, help="budget in steps instead of minutes")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
-    seed: Annotated[int, typer.Option(help="of the weights and of the data, whatever --mulca")] = 0,
-    mulca: Annotated[Form, typer.Option(help="form of MulCA")] = "original",
+    seed: Annotated[int, typer.Option(help="of weights and data, equal for both variants")] = 0,
+    mulca: Annotated[Variant, typer.Option(help="variant of MulCA")] = "original",
     init: Annotated[
-        Path | None, typer.Option(help="checkpoint whose weights to start from")
+        Path | None, typer.Option(help="start from the weights of this checkpoint")
     ] = None,
     new_attention: Annotated[  # noqa: FBT002
-        bool, typer.Option("--new-attention", help="with --init: channel attention starts random")
+        bool,
+        typer.Option("--new-attention", help="with --init: start with random channel attention"),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from RUN_DIR/state.pt")] = False,  # noqa: FBT002
+    resume: Annotated[bool, typer.Option("--resume", help="continue from state.pt")] = False,  # noqa: FBT002
     learning_rate: Annotated[float, typer.Option(help="the peak of the schedule")] = 1.2e-3,
-    batch_size: Annotated[int, typer.Option(help="mixtures a step, a multiple of --groups")] = 8,
+    batch_size: Annotated[int, typer.Option(help="mixtures per step, a multiple of --groups")] = 8,
     groups: Annotated[int, typer.Option(help="each mixture trains 1/GROUPS of the bins")] = 4,
     seconds: Annotated[float, typer.Option(help="length of a mixture")] = 3.2,
 ) -> None:

@@ -1,8 +1,8 @@
-"""Synthesise the small share of artificial voices: Kokoro-82M (many speakers) and flite.
+"""Synthesise the artificial voices: Kokoro-82M (many speakers) and flite.
 
-Four recorded readers are too few for a network that has to meet strangers. Kokoro's style
-vectors can be blended, so that every clip may come from a voice of its own. Everything is read
-from packages that `fetch.py` unpacked; nothing is downloaded here.
+Four recorded readers are too few for a network that has to enhance any speaker. Kokoro's style
+vectors can be blended, which gives almost every clip a voice of its own. All data come from
+packages that `fetch.py` unpacked.
 """
 
 import ctypes
@@ -36,13 +36,13 @@ LANGUAGES = {  # first letter of a Kokoro voice -> espeak-ng language of its sen
     "p": "pt-br",
     "z": "cmn",
 }
-# Kept out of every blend: the validation voices of the trainer.
+# The validation voices of the trainer; no blend contains them.
 VALIDATION_VOICES = ("af_nova", "bm_lewis", "ff_siwis", "zm_yunxi")
 SENTENCES = tomllib.loads((Path(__file__).parent / "sentences.toml").read_text(encoding="utf-8"))
 
 
 class Phonemizer:
-    """Text to IPA with espeak-ng's library, by way of its C interface."""
+    """Text to IPA through the C interface of espeak-ng."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -95,7 +95,7 @@ class Kokoro:
 
 
 def speak_kokoro(raw: Path, out: Path, minutes: float, seed: int) -> None:
-    """Write clips of single and blended voices until the time is over; existing ones are kept."""
+    """Write clips of single and blended voices until the time is over; keep existing clips."""
     kokoro, phonemize = Kokoro(raw), Phonemizer()
     end = time.monotonic() + 60 * minutes
     voices = sorted(kokoro.styles)
@@ -120,7 +120,7 @@ def speak_kokoro(raw: Path, out: Path, minutes: float, seed: int) -> None:
 
 
 def speak_flite(raw: Path, out: Path) -> None:
-    """Write one clip per flite voice and a few sentences, some slower or higher."""
+    """Write six clips per flite voice, at different speeds."""
     program = next(raw.glob("flite/usr/bin/flite"))
     libraries = next(raw.glob("libflite1/usr/lib/*/libflite.so.1")).parent
     for voice, number in itertools.product(("awb", "rms", "slt"), range(6)):

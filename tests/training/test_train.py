@@ -107,7 +107,7 @@ def a_narrow_network() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         small = network.small_config
 
-        def narrow(mulca: network.Form) -> NetworkConfig:
+        def narrow(mulca: network.Variant) -> NetworkConfig:
             return replace(small(mulca), tcn_hidden_size=16, sub_band_hidden_size=8)
 
         patch.setattr(network, "small_config", narrow)
@@ -145,14 +145,14 @@ def test_every_source_reaches_the_bank_and_what_is_kept_back_does_not(bank: Bank
 
 
 def test_a_missing_package_is_named(packages: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"no festvox_ru: nothing matches .*; run the fetch first"):
+    with pytest.raises(SystemExit, match=r"found no festvox_ru at .*festvox-ru"):
         prepare.main(packages / "voices", tmp_path)
 
 
 def test_a_source_without_validation_clips_is_named(packages: Path, tmp_path: Path) -> None:
     shutil.copytree(packages, tmp_path / "raw")
     (tmp_path / f"raw/voices/{VALIDATION_VOICES[0]}_00.flac").unlink()
-    with pytest.raises(SystemExit, match="no usable clip for kokoro_held_out; let"):
+    with pytest.raises(SystemExit, match="no usable clip for kokoro_held_out"):
         prepare.main(tmp_path / "raw", tmp_path / "bank")
     assert not (tmp_path / "bank/index.json").exists()
 
@@ -244,17 +244,17 @@ def test_a_run_starts_from_the_weights_of_a_checkpoint(
     )
 
 
-def test_a_run_of_so_many_steps_gives_both_forms_equal_budgets(
+def test_a_run_of_so_many_steps_gives_both_variants_equal_budgets(
     trained: Path, bank_dir: Path, tmp_path: Path
 ) -> None:
     start = str(trained / "checkpoint.tar")
     options = ("--init", start, "--new-attention", "--learning-rate", "0", "--steps", "2")
     started = weights_of(trained / "checkpoint.tar")
-    for form in ("original", "simplified"):
-        result = run(bank_dir, tmp_path / form, "120", "--mulca", form, *options)
+    for variant in ("original", "simplified"):
+        result = run(bank_dir, tmp_path / variant, "120", "--mulca", variant, *options)
         assert result.exit_code == 0, result.output
-        assert log_of(tmp_path / form)[-1]["step"] == 2
-        weights = weights_of(tmp_path / form / "checkpoint.tar")
+        assert log_of(tmp_path / variant)[-1]["step"] == 2
+        weights = weights_of(tmp_path / variant / "checkpoint.tar")
         kept = [name for name in weights if not name.startswith("channel_attention")]
         for name in kept:
             torch.testing.assert_close(weights[name], started[name], rtol=0, atol=0)
@@ -276,13 +276,13 @@ def test_original_weights_start_a_simplified_network_but_not_back(
     sums = original["channel_attention.largeConv1d.0.weight"].sum((1, 2))
     torch.testing.assert_close(converted["channel_attention.weight_sum"][0, :, 2], sums)
     train.start(simplified, "cpu").save(tmp_path, toml_args(simplified.config))
-    with pytest.raises(ConfigError, match="trained in the simplified form"):
+    with pytest.raises(ConfigError, match="trained as the simplified variant"):
         trained_network(tmp_path / "checkpoint.tar", "original")
 
 
-def test_both_forms_start_from_the_same_shared_weights() -> None:
+def test_both_variants_start_from_the_same_shared_weights() -> None:
     original, simplified = (
-        fresh_network(form, 5).state_dict() for form in ("original", "simplified")
+        fresh_network(variant, 5).state_dict() for variant in ("original", "simplified")
     )
     shared = original.keys() & simplified.keys()
     assert len(shared) > 0.9 * len(simplified)
