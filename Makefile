@@ -1,15 +1,16 @@
-# make demo: nothing -> an enhanced recording.   make test: the whole suite.   make check: test + linters.
+# make demo: enhance a recording.   make test: the whole suite.   make check: linters and suite.
+# make test-fast: the tests of a minute.   make test-wheel: the installed wheel, oldest dependencies.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# the recipe of the bundled model: make train-data, make train, make model, make evaluate
+# The bundled model is made by: make train-data, make train, make model, make evaluate.
 RUN ?= training/runs/default
 MODEL ?= fsnp_onnx/models/default.onnx
 MINUTES ?= 120
 VOICE_MINUTES ?= 20
 
-.PHONY: demo test lint check clean train-data train model evaluate bench
+.PHONY: demo test test-fast test-wheel lint check clean train-data train model evaluate bench
 
 demo: .venv/runtime
 	@mkdir -p demo
@@ -18,6 +19,12 @@ demo: .venv/runtime
 
 test: .venv/develop
 	$(BIN)/python -m pytest
+
+test-fast: .venv/develop
+	$(BIN)/python -m pytest -m "not slow and not cluster"
+
+test-wheel:
+	PYTHON=$(PYTHON) .ci/test-wheel
 
 lint: .venv/develop
 	$(BIN)/ruff check .
@@ -42,7 +49,7 @@ evaluate: .venv/develop
 	$(PIP) --no-deps -r evaluation/peers.txt
 	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation default=$(MODEL)
 
-# about an hour on two cores, most of it memory and scaling; each name is a command of its own
+# This takes about an hour on two cores, most of it in memory and scaling. Each name also runs by itself.
 bench: .venv/develop
 	$(PIP) --no-deps -r evaluation/peers.txt
 	for name in speed memory cold-start profile gemm scaling peers; do \
@@ -61,5 +68,5 @@ clean:
 	@touch $@
 
 .venv/develop: pyproject.toml constraints-dev.txt | .venv/bin/python
-	$(PIP) -c constraints-dev.txt -e '.[cpu,export,plot,training,bench,test,lint]'
+	$(PIP) -c constraints-dev.txt -e '.[cpu,export,plot,urls,ray,training,bench,test,lint]'
 	@touch $@ .venv/runtime

@@ -1,4 +1,4 @@
-"""What the tests of all parts share: versions in the report and the model that changes nothing."""
+"""What all tests share: versions in the report, and a model whose mask changes nothing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from pathlib import Path
 
 import pytest
 
+import fsnp_onnx
 
-def pytest_report_header() -> str:
-    names = ("numpy", "onnxruntime", "soundfile", "soxr", "torch", "onnx")
+
+def pytest_report_header() -> list[str]:
+    names = ("numpy", "onnxruntime", "soundfile", "soxr", "typer", "torch", "onnx", "ray")
     installed = {d.metadata["Name"].lower() for d in metadata.distributions()}
     versions = [f"{n} {metadata.version(n)}" for n in names if n in installed]
-    return ", ".join([f"python {platform.python_version()}", *versions])
+    return [
+        ", ".join([f"python {platform.python_version()}", *versions]),
+        f"fsnp_onnx from {Path(fsnp_onnx.__file__).parent}",
+    ]
 
 
 @pytest.fixture(scope="session")
 def unity_path() -> Path:
-    """An exported file in miniature whose mask decompresses to 1 everywhere."""
+    """A small exported file whose decompressed mask is 1 everywhere."""
     return Path(__file__).parent / "data" / "unity.onnx"
