@@ -22,8 +22,8 @@ from fsnp_onnx.batch.plan import Job
 from fsnp_onnx.errors import FsnpError, one_line
 from fsnp_onnx.runtime import audio
 from fsnp_onnx.runtime.enhancer import Enhancer
-from fsnp_onnx.runtime.plot import save_spectrograms
 from fsnp_onnx.runtime.ort import Provider
+from fsnp_onnx.runtime.plot import save_spectrograms
 
 Samples = NDArray[np.float32]
 T = TypeVar("T")
@@ -98,7 +98,6 @@ def enhance_recording(job: Job, enhancer: Enhancer, settings: Settings) -> Repor
 def _enhance(job: Job, enhancer: Enhancer, settings: Settings) -> Report:
     noisy, audio_format = _read(job.source)
     target_format = _target_format(job, audio_format)
-    audio.require_writable(target_format)
     started = time.perf_counter()
     enhanced = _interruptible(
         lambda: enhancer.enhance(
@@ -134,13 +133,8 @@ def _read(source: str | None) -> tuple[Samples, audio.AudioFormat]:
 
 
 def _target_format(job: Job, source_format: audio.AudioFormat) -> audio.AudioFormat:
-    """Keep the source's format unless the target's name asks for another."""
-    if job.target is None:
-        return audio.format_for(Path("stdout.wav"), source_format)
-    target = Path(job.target)
-    if job.source and Path(job.source).suffix.lower() == target.suffix.lower():
-        return source_format
-    return audio.format_for(target, source_format)
+    target = Path(job.target) if job.target else sys.stdout.buffer
+    return audio.output_format(Path(job.source or ""), target, source_format)
 
 
 def _write(job: Job, samples: Samples, audio_format: audio.AudioFormat) -> int:

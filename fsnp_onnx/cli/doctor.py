@@ -31,9 +31,9 @@ def doctor(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print versions, providers that really start, threads, and a model's certificate.
+    """Print versions, which providers start, threads, and a model's verification report.
 
-    Exit code 1 when the model cannot be run here.
+    The exit code is 1 when the model cannot be run here.
     """
     findings = examine(model)
     typer.echo(json.dumps(findings) if as_json else "\n".join(_lines(findings)))
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def examine(model: Path) -> dict[str, Any]:
-    """Collect everything, with what fails as text under "errors"."""
+    """Collect everything; what fails is text under "errors"."""
     cpus, reason = available_cpus()
     findings: dict[str, Any] = {
         "versions": _versions(),
@@ -76,12 +76,12 @@ def _try_provider(provider: Literal["cpu", "cuda"]) -> str:
 
 
 def _try_int8() -> str:
-    """Tell what an int8 file brings on this CPU."""
+    """Tell what an int8 file gains on this CPU."""
     try:
         overflow = int8_overflows(load_onnxruntime())
     except FsnpError as error:
         return str(error)
-    return SLOW_INT8 if overflow else "8-bit products are exact and fast here"
+    return SLOW_INT8 if overflow else "8-bit matrix multiplications are exact and fast on this CPU"
 
 
 def _versions() -> dict[str, str]:
@@ -117,22 +117,24 @@ def _lines(findings: dict[str, Any]) -> list[str]:
 
 def _model_lines(model: dict[str, Any]) -> list[str]:
     groups = ("stft", "mask", "network", "provenance")
-    rows = [(key, model[key]) for key in ("size_bytes", "min_frames", "look_ahead")]
-    rows += [(key, model[key]) for key in ("mulca", "precision")]
+    keys = ("size_bytes", "interface", "min_frames", "look_ahead", "mulca", "precision")
+    rows = [(key, model[key]) for key in keys]
     rows += [(f"{group} {key}", value) for group in groups for key, value in model[group].items()]
     lines = _aligned(rows)
     if not model["verification"]:
-        return [*lines, "the file carries no parity certificate"]
-    lines.append(f"{'frames':>8}{'batch':>7}{'max |error|':>13}{'allowed':>10}{'SNR dB':>8}")
+        return [*lines, "the file has no verification report"]
+    lines.append(f"{'frames':>8}{'batch':>7}{'max |error|':>13}{'tolerance':>11}{'SNR dB':>8}")
     for probe in model["verification"]:
         lines.append(
             f"{probe['n_frames']:8d}{probe['batch']:7d}{probe['max_abs_error']:13.1e}"
-            f"{probe['tolerance']:10.1e}{probe['snr_db']:8.1f}"
+            f"{probe['tolerance']:11.1e}{probe['snr_db']:8.1f}"
         )
     if model["quantization"]:
-        lines.append("(of the float32 graph; int8 against it, SNR of the enhanced waveform:)")
+        lines.append(
+            "The report is of the float32 graph. SNR of int8 against it, of the enhanced waveform:"
+        )
     lines += [
-        f"{probe['snr_db']:8.1f} dB on {probe['recording']} ({probe['min_snr_db']:g} dB required)"
+        f"{probe['snr_db']:8.1f} dB on {probe['recording']} (at least {probe['min_snr_db']:g} dB)"
         for probe in model["quantization"]
     ]
     return lines

@@ -141,46 +141,40 @@ def write(
 def output_format(
     source: Path | BinaryIO, target: Path | BinaryIO, source_format: AudioFormat
 ) -> AudioFormat:
-    """Return how to store an output: as its source, unless the ending asks for another format.
+    """Return how to store an output: as its source, changed only where its ending needs another.
+
+    A stream gets a WAV.
 
     Raises:
         AudioError: The ending is unknown, or libsndfile cannot write this format.
     """
     path = target if isinstance(target, Path) else Path("stream.wav")
-    kept = isinstance(source, Path) and source.suffix.lower() == path.suffix.lower()
-    target_format = source_format if kept else format_for(path, source_format)
-    require_writable(target_format)
-    return target_format
+    if isinstance(source, Path) and source.suffix.lower() == path.suffix.lower():
+        candidates = [source_format]
+    else:
+        candidates = _formats_for(path, source_format)
+    chosen = next(filter(_can_write, candidates), candidates[-1])
+    _try_to_write(chosen)
+    return chosen
 
 
-def format_for(path: Path, source: AudioFormat) -> AudioFormat:
-    """Return the format of an output: the source's, changed only where ``path`` needs another.
-
-    Raises:
-        AudioError: The extension is unknown.
-    """
+def _formats_for(path: Path, source: AudioFormat) -> list[AudioFormat]:
     extension = path.suffix.lower().removeprefix(".")
     container = _CONTAINER_OF.get(extension)
     if container is None:
         raise AudioError(f"{path} has no extension of a sound file; give .wav, .flac, .ogg or .mp3")
     endian = source.endian if container == source.container else "FILE"
     subtypes = ("OPUS",) if extension == "opus" else (source.subtype, sf.default_subtype(container))
-    candidates = [replace(source, container=container, subtype=s, endian=endian) for s in subtypes]
-    return next(filter(_can_write, candidates), candidates[-1])
+    return [replace(source, container=container, subtype=s, endian=endian) for s in subtypes]
 
 
-def require_writable(audio_format: AudioFormat) -> None:
-    """Find out before the work whether libsndfile can write a format.
-
-    Raises:
-        AudioError: It cannot.
-    """
+def _try_to_write(audio_format: AudioFormat) -> None:
     _write_blocks(io.BytesIO(), np.zeros((1, audio_format.channels), np.float32), audio_format)
 
 
 def _can_write(audio_format: AudioFormat) -> bool:
     try:
-        require_writable(audio_format)
+        _try_to_write(audio_format)
     except AudioError:
         return False
     return True
@@ -231,14 +225,14 @@ def _knows_its_length(file: sf.SoundFile) -> bool:
 
 
 class _Checked(io.FileIO):
-    """A file to be written by libsndfile, which does not tell of a disk that is full at the end."""
+    """A file for libsndfile to write, which does not report a disk that is full at the end."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
         self._error: OSError | None = None
 
     def write(self, data: Any, /) -> int:
-        """Write all of it, or keep the error for the end: none gets through libsndfile."""
+        """Write all of it, or keep the error for the end, as none gets through libsndfile."""
         rest = memoryview(data)
         try:
             while rest and not self._error:

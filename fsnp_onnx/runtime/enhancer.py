@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from fsnp_onnx.runtime.mask import lowest_gain
 from fsnp_onnx.runtime.model import open_model
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.plot import require_matplotlib
-from fsnp_onnx.runtime.recording import Done, enhance_recording
 from fsnp_onnx.spec import SAMPLE_RATES_HZ, ModelSpec
+
+if TYPE_CHECKING:
+    from fsnp_onnx.runtime.recording import Done
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
 _MAX_CHANNELS = 1024  # as in libsndfile; more are channels and samples mistaken for each other
@@ -209,6 +211,8 @@ class Enhancer:
             >>> done.sample_rate, done.channels, output.exists()
             (16000, 1, True)
         """
+        from fsnp_onnx.runtime.recording import enhance_recording  # noqa: PLC0415 - libsndfile
+
         _check_settings(SAMPLE_RATES_HZ[0], attenuation_limit_db)
         source, target, picture = map(_path, (input, output, plot))
         kept = [path for path in (source, self._path) if isinstance(path, Path)]

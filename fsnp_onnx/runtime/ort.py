@@ -128,18 +128,19 @@ def open_session(
         return create([_CPU])
     reason = why_no_cuda(ort, device_id)
     if not reason:
-        options = {
-            "device_id": device_id,
+        options: dict[str, str | int] = {
             "arena_extend_strategy": "kSameAsRequested",
             "use_tf32": "0",  # ten bits of mantissa would miss the tolerances of the verification
         }
+        if device_id:  # ONNX Runtime 1.31 prints a warning where device 0, the default, is named
+            options["device_id"] = device_id
         try:
             session = create([(_CUDA, options), _CPU])
             if runs_on_cuda(session):
                 return session
             reason = "ONNX Runtime chose the CPU"
         except ModelFileError as error:
-            reason = str(error)
+            reason = first_line(error.__cause__ or error)
     session = create([_CPU])  # an error of the file itself comes first
     if provider == "cuda":
         raise ProviderError(

@@ -64,8 +64,8 @@ class Session:
             self._reopen_int8()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        keywords = {"threads": self._threads, "device_id": self._device_id}
-        return partial(Session, **keywords), (self._model, self._provider)
+        session = partial(Session, threads=self._threads, device_id=self._device_id)
+        return session, (self._model, self._provider)
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:

@@ -10,12 +10,11 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-import onnx
 import pytest
 
 from fsnp_onnx.cli import doctor as command
-from fsnp_onnx.spec import METADATA_KEY, Probe, SpeechProbe
-from tests.data.make_unity import SPEC, build
+from fsnp_onnx.spec import Probe, SpeechProbe
+from tests.runtime.models import SPEC, with_metadata
 
 Run = Callable[..., int]
 
@@ -32,62 +31,57 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def certified(tmp_path: Path) -> Path:
-    """A model file whose metadata holds a certificate."""
+def verified(tmp_path: Path) -> Path:
+    """A model file whose metadata holds a verification report."""
     probes = (Probe(8, 1, 1.5e-6, 2e-5, 121.4), Probe(300, 2, 3.5e-6, 2e-5, 118.0))
-    model = build()
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(
-        model, {METADATA_KEY: replace(SPEC, verification=probes).to_metadata()}
-    )
-    path = tmp_path / "certified.onnx"
-    onnx.save(model, path)
+    path = tmp_path / "verified.onnx"
+    path.write_bytes(with_metadata(replace(SPEC, verification=probes).to_metadata()))
     return path
 
 
 def test_healthy_installation_is_described(
-    run: Run, certified: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, verified: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(certified) == 0
+    assert run(verified) == 0
     lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
     assert f"onnxruntime {metadata.version('onnxruntime')}" in lines
     assert "provider cpu starts" in lines
-    assert any(line.startswith("int8 ") and "8-bit products" in line for line in lines)
+    assert any(
+        line.startswith("int8 ") and "8-bit matrix multiplications" in line for line in lines
+    )
     assert "stft hop_length 256" in lines
-    assert "frames batch max |error| allowed SNR dB" in lines
+    assert "frames batch max |error| tolerance SNR dB" in lines
     assert "300 2 3.5e-06 2.0e-05 118.0" in lines
 
 
-def test_certificate_of_a_quantised_file_is_shown(
+def test_verification_of_a_quantised_file_is_shown(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = build()
-    del model.metadata_props[:]
     probes = (SpeechProbe("speech in rain", 41.26, 30.0),)
     spec = replace(SPEC, precision="int8", verification=(Probe(8, 1, 1e-6, 2e-5, 99.0),))
-    metadata_text = replace(spec, quantization=probes).to_metadata()
-    onnx.helper.set_model_props(model, {METADATA_KEY: metadata_text})
     path = tmp_path / "int8.onnx"
-    onnx.save(model, path)
+    path.write_bytes(with_metadata(replace(spec, quantization=probes).to_metadata()))
     assert run(path) == 0
-    assert "41.3 dB on speech in rain (30 dB required)" in capsys.readouterr().out
+    assert "41.3 dB on speech in rain (at least 30 dB)" in capsys.readouterr().out
 
 
-def test_json_holds_the_same(run: Run, certified: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(certified, "--json") == 0
+def test_json_holds_the_same(run: Run, verified: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verified, "--json") == 0
     findings = json.loads(capsys.readouterr().out)
     assert findings["threads"]["default"] >= 1
     assert findings["providers"]["cpu"] == "starts"
     assert findings["model"]["stft"]["n_fft"] == 512
+    assert findings["model"]["interface"] == "mask"
     assert findings["model"]["verification"][0]["max_abs_error"] == 1.5e-6
+    assert findings["model"]["verification"][0]["tolerance"] == 2e-5
     assert findings["errors"] == []
 
 
-def test_missing_certificate_is_said(
+def test_missing_verification_is_reported(
     run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(unity_path) == 0
-    assert "no parity certificate" in capsys.readouterr().out
+    assert "no verification report" in capsys.readouterr().out
 
 
 def test_bad_model_is_reported_beside_the_rest(

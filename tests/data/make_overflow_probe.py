@@ -1,6 +1,6 @@
 """Write the runtime's overflow_probe.onnx: one product with the largest weights of 8 bits.
 
-Run as ``python tests/data/make_overflow_probe.py``. There are no zero points, as the quantised LSTM's
+Run as ``python -m tests.data.make_overflow_probe``. There are no zero points, as the quantised LSTM's
 weights have none, and rows, inner and columns fill whole vectors of every CPU.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
-from fsnp_onnx.runtime.overflow import LARGEST_WEIGHT, N_INNER, PROBE
+from fsnp_onnx.runtime.ort import INT8_PROBE
 
-N_COLUMNS = 32
+N_INNER, N_COLUMNS = 64, 32
+LARGEST_WEIGHT = 127
 
 
 def build() -> ModelProto:
@@ -31,4 +32,4 @@ def build() -> ModelProto:
 
 
 if __name__ == "__main__":
-    PROBE.write_bytes(build().SerializeToString(deterministic=True))
+    INT8_PROBE.write_bytes(build().SerializeToString(deterministic=True))

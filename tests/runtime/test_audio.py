@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_codecs_of_whole_blocks_keep_the_length_that_was_read(
 
 @pytest.mark.parametrize(("container", "subtype"), [*EXACT, *LOSSY, *PADDED])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_a_file_that_was_cut_off_is_refused_not_enhanced_as_if_whole(
+def test_a_truncated_file_is_refused(
     tmp_path: Path, container: str, subtype: str, share: float
 ) -> None:
     path = make_file(tmp_path / "cut", container, subtype, noise(480_000, 1))
@@ -129,7 +130,7 @@ def test_a_file_that_was_cut_off_is_refused_not_enhanced_as_if_whole(
         ("AIFF", b"SSND", 0x7F000000, "big"),
     ],
 )
-def test_a_length_that_a_writer_did_not_know_is_no_cut(
+def test_a_length_that_a_writer_did_not_know_is_not_truncation(
     tmp_path: Path, container: str, name: bytes, size: int, order: Literal["little", "big"]
 ) -> None:
     path = make_file(tmp_path / "pipe", container, "PCM_16", noise(48000, 1))
@@ -138,7 +139,7 @@ def test_a_length_that_a_writer_did_not_know_is_no_cut(
     assert audio.read(path)[0].shape == (48000, 1)
 
 
-def test_a_cut_wav_is_refused_whatever_its_header_holds(tmp_path: Path) -> None:
+def test_a_truncated_wav_is_refused_whatever_its_header_holds(tmp_path: Path) -> None:
     path = make_file(tmp_path / "x.wav", "WAV", "PCM_16", noise(48000, 1))
     content = path.read_bytes()
     junk = b"junk" + (500).to_bytes(4, "little") + bytes(500)
@@ -150,7 +151,7 @@ def test_a_cut_wav_is_refused_whatever_its_header_holds(tmp_path: Path) -> None:
         audio.read(path)
 
 
-def test_a_cut_wav_of_the_other_byte_order_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_wav_of_the_other_byte_order_is_refused(tmp_path: Path) -> None:
     audio.write(tmp_path / "x.wav", noise(4800, 1), replace(plain(), endian="BIG"))
     content = (tmp_path / "x.wav").read_bytes()
     assert content.startswith(b"RIFX")
@@ -197,7 +198,9 @@ def test_a_disk_that_is_full_at_the_end_is_an_error_and_leaves_no_file(
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
-def test_a_comment_that_reads_like_a_note_of_libsndfile_is_no_cut(tmp_path: Path) -> None:
+def test_a_comment_that_reads_like_a_line_of_libsndfiles_log_is_not_truncation(
+    tmp_path: Path,
+) -> None:
     with sf.SoundFile(tmp_path / "x.wav", "w", 16000, 1, "PCM_16") as file:
         file.comment = "data : 5000000 (should be 3)"
         file.write(noise(4800, 1))
@@ -253,7 +256,7 @@ def test_missing_file_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"RIFF", b"this is no sound at all" * 100])
 @pytest.mark.parametrize("name", ["x.wav", "x.mp3", "x.raw", "x"])
-def test_file_that_is_no_audio_is_reported(tmp_path: Path, content: bytes, name: str) -> None:
+def test_file_that_is_not_audio_is_reported(tmp_path: Path, content: bytes, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(AudioError, match="cannot be decoded"):
@@ -268,7 +271,7 @@ def test_file_without_samples_is_reported(tmp_path: Path, container: str) -> Non
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_file_with_values_that_are_no_numbers_is_reported(tmp_path: Path, value: float) -> None:
+def test_file_with_values_that_are_not_finite_is_reported(tmp_path: Path, value: float) -> None:
     path = make_file(tmp_path / "x", "WAV", "FLOAT", np.full((10, 1), value, np.float32))
     with pytest.raises(AudioError, match="NaN or infinite"):
         audio.read(path)
@@ -286,8 +289,9 @@ def test_file_with_values_that_are_no_numbers_is_reported(tmp_path: Path, value:
 def test_format_that_cannot_be_written_is_found_before_the_work(
     container: str, subtype: str, rate: int, channels: int
 ) -> None:
+    source_format, name = AudioFormat(container, subtype, "FILE", rate, channels), Path("x.wav")
     with pytest.raises(AudioError, match=rf"cannot write {container}/{subtype} at {rate} Hz"):
-        audio.require_writable(AudioFormat(container, subtype, "FILE", rate, channels))
+        audio.output_format(name, name, source_format)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +311,7 @@ def test_format_that_cannot_be_written_is_found_before_the_work(
 def test_another_extension_changes_only_what_it_must(
     source: tuple[str, str], name: str, expected: tuple[str, str]
 ) -> None:
-    found = audio.format_for(Path(name), plain(*source, channels=2))
+    found = audio.output_format(Path("noisy"), Path(name), plain(*source, channels=2))
     assert (found.container, found.subtype) == expected
     assert (found.sample_rate, found.channels) == (16000, 2)
 
@@ -315,14 +319,63 @@ def test_another_extension_changes_only_what_it_must(
 @pytest.mark.parametrize("name", ["x", "x.txt", "x.raw", "x.wav.part"])
 def test_unknown_extension_is_reported(name: str) -> None:
     with pytest.raises(AudioError, match="no extension of a sound file"):
-        audio.format_for(Path(name), plain())
+        audio.output_format(Path("noisy.wav"), Path(name), plain())
 
 
-def test_stream_gets_a_whole_file() -> None:
-    stream = io.BytesIO()
-    audio.write(stream, noise(1000, 2), plain(channels=2))
-    stream.seek(0)
-    assert sf.info(stream).frames == 1000
+def test_a_stream_gets_a_wav() -> None:
+    found = audio.output_format(Path("noisy.flac"), io.BytesIO(), plain("FLAC", "PCM_24"))
+    assert (found.container, found.subtype) == ("WAV", "PCM_24")
+
+
+def test_the_same_ending_keeps_a_container_of_another_name() -> None:
+    source_format = plain("WAVEX")
+    found = audio.output_format(Path("noisy.wav"), Path("enhanced.WAV"), source_format)
+    assert found == source_format
+
+
+class Pipe(io.RawIOBase):
+    """A stream that cannot seek and takes or gives a few bytes at a time."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.content = bytearray(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        taken = self.content[: min(len(buffer), 1000)]
+        del self.content[: len(taken)]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.content += bytes(data)[:1000]
+        return min(len(data), 1000)
+
+
+def test_a_stream_that_cannot_seek_gets_a_whole_file_and_gives_it_back() -> None:
+    samples, pipe = noise(3000, 2), Pipe()
+    assert audio.write(cast(BinaryIO, pipe), samples, plain("WAV", "FLOAT", channels=2)) == 0
+    again, found = audio.read(cast(BinaryIO, Pipe(bytes(pipe.content))))
+    assert found == plain("WAV", "FLOAT", channels=2)
+    assert np.array_equal(again, samples)
+
+
+def test_a_stream_of_other_content_is_reported_by_its_name() -> None:
+    with pytest.raises(AudioError, match=r"^the stream cannot be decoded"):
+        audio.read(io.BytesIO(b"nothing of the kind"))
+    with pytest.raises(AudioError, match=r"^standard input cannot be decoded"):
+        audio.read(io.BytesIO(b""), name="standard input")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems want names of valid Unicode")
+def test_a_name_that_is_not_utf_8_is_read_and_written(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav"))
+    audio.write(path, noise(100, 1), plain())
+    assert audio.read(path)[0].shape == (100, 1)
 
 
 def test_failed_write_leaves_nothing_behind(

@@ -56,11 +56,11 @@ def test_mode_is_that_of_any_new_file(tmp_path: Path) -> None:
 
 def test_devices_and_folders_are_not_replaced(tmp_path: Path) -> None:
     for path in (Path(os.devnull), tmp_path):
-        with pytest.raises(OutputError, match="no regular file"), replacing(path):
+        with pytest.raises(OutputError, match="not a regular file"), replacing(path):
             pytest.fail("must not get here")
 
 
 def test_file_in_the_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"")
-    with pytest.raises(OutputError, match="is no folder"), replacing(tmp_path / "x" / "y"):
+    with pytest.raises(OutputError, match="is not a folder"), replacing(tmp_path / "x" / "y"):
         pytest.fail("must not get here")

@@ -57,7 +57,7 @@ def test_home_stays_empty_and_nothing_is_said(tmp_path: Path, command: list[str]
 
 
 def test_a_users_own_choice_about_telemetry_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fsnp_onnx.runtime.wheels import load_onnxruntime
+    from fsnp_onnx.runtime.ort import load_onnxruntime
 
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     load_onnxruntime()

@@ -1,4 +1,4 @@
-"""The transform equals torch's, its inverse too, and the end of a signal is sound."""
+"""The transform and its inverse give a signal back, and the end of a signal is sound."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -25,48 +24,9 @@ SPECS = {
 every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
 
-def torch_stft(samples: NDArray[np.float32], spec: StftSpec) -> NDArray[np.complex64]:
-    spectrum = torch.stft(
-        torch.from_numpy(samples),
-        spec.n_fft,
-        spec.hop_length,
-        spec.win_length,
-        torch.hann_window(spec.win_length),
-        return_complex=True,
-    )
-    result: NDArray[np.complex64] = spectrum.numpy()
-    return result
-
-
-def torch_istft(
-    spectrum: NDArray[np.complex64], spec: StftSpec, n_samples: int
-) -> NDArray[np.float32]:
-    samples = torch.istft(
-        torch.from_numpy(np.ascontiguousarray(spectrum)),
-        spec.n_fft,
-        spec.hop_length,
-        spec.win_length,
-        torch.hann_window(spec.win_length),
-        length=n_samples,
-    )
-    result: NDArray[np.float32] = samples.numpy()
-    return result
-
-
 def random_mask(n_freqs: int, n_frames: int) -> NDArray[np.complex64]:
     parts = np.random.default_rng(1).uniform(-1, 1, (2, n_freqs, n_frames)).astype(np.float32)
     return np.asarray(parts[0] + 1j * parts[1], np.complex64)
-
-
-@every_spec
-@pytest.mark.parametrize("extra", [0, 1, 7, 31, 99, 255])
-def test_spectrum_equals_torch(spec: StftSpec, extra: int) -> None:
-    samples = noise(20 * spec.hop_length + extra)
-    n_frames = spec.n_frames(samples.size)
-    ours, theirs = stft(samples, spec, n_frames), torch_stft(samples, spec)
-    assert ours.dtype == np.complex64
-    assert ours.shape == theirs.shape == (spec.n_freqs, n_frames)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * np.abs(theirs).max())
 
 
 @every_spec
@@ -80,19 +40,6 @@ def test_spectrum_and_its_inverse_give_the_samples_back(
     np.testing.assert_allclose(istft([spectrum], spec, samples.size), samples, rtol=0, atol=1e-6)
 
 
-@every_spec
-@pytest.mark.parametrize("extra", [0, 1, 31, 99, 127, 255])
-def test_inverse_equals_torch_before_the_last_partial_hop(spec: StftSpec, extra: int) -> None:
-    samples = noise(30 * spec.hop_length + extra % spec.hop_length)
-    n_frames = spec.n_frames(samples.size)
-    spectrum = stft(samples, spec, n_frames + 1) * random_mask(spec.n_freqs, n_frames + 1)
-    whole_hops = (n_frames - 1) * spec.hop_length
-    ours = istft([spectrum], spec, samples.size)
-    theirs = torch_istft(spectrum[:, :n_frames], spec, samples.size)
-    assert ours.shape == samples.shape
-    np.testing.assert_allclose(ours[:whole_hops], theirs[:whole_hops], rtol=0, atol=2e-6)
-
-
 @pytest.mark.parametrize("extra", range(256))
 def test_the_end_does_not_click_for_any_length(extra: int) -> None:
     spec = StftSpec()
@@ -103,15 +50,6 @@ def test_the_end_does_not_click_for_any_length(extra: int) -> None:
     enhanced = istft([spectrum], spec, samples.size)
     body, end = enhanced[: -spec.hop_length], enhanced[-spec.hop_length :]
     assert np.abs(end).max() < 2 * np.abs(body).max()
-
-
-def test_torch_does_click_at_the_end_which_is_why_ours_differs() -> None:
-    spec = StftSpec()
-    samples = noise(12 * spec.hop_length + 255)
-    n_frames = spec.n_frames(samples.size)
-    spectrum = stft(samples, spec, n_frames) * random_mask(spec.n_freqs, n_frames)
-    theirs = torch_istft(spectrum, spec, samples.size)
-    assert np.abs(theirs[-3:]).max() > 4 * np.abs(theirs[:-256]).max()
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 3, 100, 255, 256, 257])

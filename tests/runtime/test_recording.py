@@ -1,0 +1,180 @@
+"""One file: what is kept, what is refused before the work, and what a failure leaves."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from fsnp_onnx import Enhancer
+from fsnp_onnx.errors import ArgumentError, AudioError, FsnpError, MissingFileError, OutputError
+from fsnp_onnx.runtime.recording import enhance_recording
+from tests.runtime.models import UNITY, with_mask
+from tests.runtime.signals import noise
+
+
+@pytest.fixture(scope="module")
+def unity() -> Enhancer:
+    return Enhancer(UNITY, "cpu")
+
+
+@pytest.fixture
+def noisy(tmp_path: Path) -> Path:
+    path = tmp_path / "noisy.flac"
+    sf.write(path, noise(24000, 2), 48000, subtype="PCM_24")
+    return path
+
+
+def test_format_is_kept_and_the_result_is_described(unity: Enhancer, noisy: Path) -> None:
+    output = noisy.with_name("enhanced.flac")
+    done = unity.enhance_file(noisy, output)
+    assert (done.input, done.output, done.provider) == (str(noisy), str(output), "cpu")
+    assert (done.sample_rate, done.channels, done.duration_s) == (48000, 2, 0.5)
+    assert (done.clipped, done.skipped) == (0, False)
+    assert done.seconds > 0
+    assert done.rtf == pytest.approx(done.seconds / 0.5, abs=1e-3)
+    found = sf.info(output)
+    assert (found.format, found.subtype, found.frames) == ("FLAC", "PCM_24", 24000)
+
+
+def test_a_file_gives_what_its_samples_give(unity: Enhancer, noisy: Path) -> None:
+    samples, rate = sf.read(noisy, dtype="float32")
+    unity.enhance_file(str(noisy), str(noisy.with_name("x.wav")), attenuation_limit_db=6)
+    written, _ = sf.read(noisy.with_name("x.wav"), dtype="float32")
+    expected = unity.enhance(samples, rate, attenuation_limit_db=6)
+    np.testing.assert_allclose(written, expected, rtol=0, atol=2**-24)
+
+
+def test_streams_are_as_good_as_paths(unity: Enhancer, noisy: Path) -> None:
+    unity.enhance_file(noisy, noisy.with_name("x.wav"))
+    stream = io.BytesIO()
+    with noisy.open("rb") as source:
+        done = unity.enhance_file(source, stream)
+    assert (done.input, done.output) == ("-", "-")
+    assert stream.getvalue() == noisy.with_name("x.wav").read_bytes()
+
+
+def test_a_name_is_used_in_messages_and_in_the_result(unity: Enhancer, noisy: Path) -> None:
+    target = noisy.with_name("x.wav")
+    assert enhance_recording(unity, noisy, target, name="s3://bucket/a.flac").input == (
+        "s3://bucket/a.flac"
+    )
+    with pytest.raises(AudioError, match=r"^s3://bucket/b\.wav cannot be decoded"):
+        enhance_recording(unity, io.BytesIO(b"x"), target, name="s3://bucket/b.wav")
+
+
+def test_an_existing_output_is_protected_without_force(unity: Enhancer, noisy: Path) -> None:
+    output = noisy.with_name("x.wav")
+    output.write_bytes(b"precious")
+    with pytest.raises(OutputError, match=r"x\.wav exists; replace it with force"):
+        unity.enhance_file(noisy, output)
+    assert output.read_bytes() == b"precious"
+    unity.enhance_file(noisy, output, force=True)
+    assert sf.info(output).frames == 24000
+
+
+def test_a_link_to_nowhere_is_an_output_that_exists(unity: Enhancer, noisy: Path) -> None:
+    link = noisy.with_name("link.wav")
+    link.symlink_to("nowhere.wav")
+    with pytest.raises(OutputError, match="exists"):
+        unity.enhance_file(noisy, link)
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+@pytest.mark.parametrize("victim", ["noisy.flac", "model.onnx"])
+def test_input_and_model_are_never_replaced(noisy: Path, victim: str, link: object) -> None:
+    model = noisy.with_name("model.onnx")
+    model.write_bytes(UNITY.read_bytes())
+    output = noisy.with_name(victim)
+    before = output.read_bytes()
+    if callable(link):
+        link(output, noisy.with_name("link.flac"))
+        output = noisy.with_name("link.flac")
+    with pytest.raises(OutputError, match="is an input, the model or another output"):
+        Enhancer(model, "cpu").enhance_file(noisy, output, force=True)
+    assert noisy.with_name(victim).read_bytes() == before
+
+
+def test_a_folder_as_output_is_refused(unity: Enhancer, noisy: Path) -> None:
+    with pytest.raises(OutputError, match="is a folder; give the path of a file"):
+        unity.enhance_file(noisy, noisy.parent, force=True)
+
+
+def test_a_missing_input_is_reported(unity: Enhancer, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"none\.wav \(No such file"):
+        unity.enhance_file(tmp_path / "none.wav", tmp_path / "x.wav")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x.opus", "x.txt", "x"])
+def test_a_format_that_cannot_be_written_is_found_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, unity: Enhancer, tmp_path: Path, name: str
+) -> None:
+    sf.write(tmp_path / "noisy.wav", noise(1000), 44100)  # a rate that Opus does not have
+    monkeypatch.setattr(Enhancer, "enhance", lambda *_, **__: pytest.fail("the work began"))
+    with pytest.raises(AudioError, match=r"cannot write OGG/OPUS|no extension of a sound file"):
+        unity.enhance_file(tmp_path / "noisy.wav", tmp_path / name)
+
+
+def test_a_wrong_limit_is_found_before_the_input_is_read(unity: Enhancer, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="attenuation_limit_db"):
+        unity.enhance_file(tmp_path / "none.wav", tmp_path / "x.wav", attenuation_limit_db=-1)
+
+
+def test_a_failure_leaves_nothing(noisy: Path) -> None:
+    with pytest.raises(FsnpError, match="overflow"):
+        Enhancer(with_mask(np.nan), "cpu").enhance_file(noisy, noisy.with_name("x.wav"))
+    assert list(noisy.parent.iterdir()) == [noisy]
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="an extra that is not installed here")
+def test_the_plot_is_drawn_before_the_output_appears(unity: Enhancer, noisy: Path) -> None:
+    output, plot = noisy.with_name("x.wav"), noisy.with_name("x.png")
+    unity.enhance_file(noisy, output, plot=plot)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert plot.stat().st_mtime_ns <= output.stat().st_mtime_ns
+    with pytest.raises(OutputError, match=r"x\.png exists"):
+        unity.enhance_file(noisy, noisy.with_name("y.wav"), plot=plot)
+    with pytest.raises(OutputError, match=r"y\.wav is an input, the model or another output"):
+        unity.enhance_file(noisy, noisy.with_name("y.wav"), plot=noisy.with_name("y.wav"))
+    assert not noisy.with_name("y.wav").exists()
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+import numpy as np
+from fsnp_onnx import Enhancer
+
+began = threading.Event()
+
+class Endless(Enhancer):
+    def enhance(self, *_, **__):
+        began.set()
+        threading.Event().wait()
+
+def interrupt():
+    began.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt, daemon=True).start()
+Endless(sys.argv[1]).enhance_file(sys.argv[2], sys.argv[3])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to the whole console")
+def test_ctrl_c_is_heard_while_the_model_runs(noisy: Path) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(UNITY), str(noisy), "x.wav"]
+    done = subprocess.run(
+        command, cwd=noisy.parent, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in done.stderr
+    assert list(noisy.parent.iterdir()) == [noisy]
