@@ -78,6 +78,7 @@ def test_the_recording_is_as_long_as_asked_and_goes_on_from_the_start() -> None:
     np.testing.assert_array_equal(short, long[: short.size])
 
 
+@pytest.mark.slow
 def test_exports_are_kept_until_the_checkpoint_is_newer(
     tiny: Network, checkpoint: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +97,7 @@ def test_exports_are_kept_until_the_checkpoint_is_newer(
         os.utime(checkpoint, times=(made, made))
 
 
+@pytest.mark.slow
 def test_eager_torch_is_what_the_export_computes(tiny: Network) -> None:
     eager = Eager(tiny.checkpoint, threads=1)
     enhancer = Enhancer(tiny.models["float32"], provider="cpu", threads=1)
@@ -105,6 +107,7 @@ def test_eager_torch_is_what_the_export_computes(tiny: Network) -> None:
     np.testing.assert_allclose(enhancer.enhance(noisy, 16000), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_speed_times_every_system_in_every_round_and_compares_their_outputs(tiny: Network) -> None:
     (found,) = speed.measure(tiny, threads=1, durations_s=[1], repeats=2)["points"]
     assert {name: len(rounds) for name, rounds in found["seconds"].items()} == {
@@ -118,6 +121,7 @@ def test_speed_times_every_system_in_every_round_and_compares_their_outputs(tiny
     assert 20 < snrs_db["int8", "float32"] < 80
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_fresh_process_and_grows_with_the_recording(tiny: Network) -> None:
     held = np.ones(100_000_000, np.uint8)  # 100 MB that a child must not be charged with
     found = memory.measure(tiny, 1, durations_s=[1, 60], torch_durations_s=[1], repeats=1)
@@ -128,15 +132,16 @@ def test_memory_is_that_of_the_fresh_process_and_grows_with_the_recording(tiny: 
     assert points["torch"][0]["peak_mb"][0] > short
 
 
-def test_a_process_that_fails_is_reported_as_failed(tiny: Network, tmp_path: Path) -> None:
+def test_a_process_that_fails_is_reported_as_failed(tmp_path: Path) -> None:
     np.save(tmp_path / "speech.npy", noisy_speech(1)[0])
     with pytest.raises(RuntimeError, match=r"onnx on 1 s ended with 1: .*none\.onnx"):
         worker.run("onnx", tmp_path / "none.onnx", tmp_path / "speech.npy", 1, 1)
-    gone = Network("gone", tiny.checkpoint, {"float32": tmp_path / "none.onnx"}, {})
+    gone = Network("gone", tmp_path / "none.tar", {"float32": tmp_path / "none.onnx"}, {})
     found = memory.measure(gone, 1, durations_s=[1], torch_durations_s=[], repeats=1)
     assert "none.onnx" in found["points"]["float32"][0]["failed"]
 
 
+@pytest.mark.slow
 def test_a_cold_start_is_the_whole_process_and_its_parts(tiny: Network) -> None:
     runs = startup.measure(tiny, threads=1, repeats=1)["runs"]
     assert runs.keys() == {*PRECISIONS, "torch", startup.COMMAND}
@@ -183,6 +188,7 @@ def test_the_multiplications_of_a_layer_are_those_of_its_equations() -> None:
     assert gemm.count_matmuls([gru]) == {(10, 7, 9): 1, (5, 3, 9): 2}
 
 
+@pytest.mark.slow
 def test_the_arithmetic_of_the_layers_is_counted_over_all_blocks(tiny: Network) -> None:
     found = gemm.measure(tiny, threads=1, seconds=1, repeats=1)["precisions"]["float32"]
     block = Options().block_frames
@@ -196,6 +202,7 @@ def test_the_arithmetic_of_the_layers_is_counted_over_all_blocks(tiny: Network) 
         assert all(time > 0 for time in times)
 
 
+@pytest.mark.slow
 def test_the_profile_accounts_for_the_run_of_the_network(tiny: Network) -> None:
     found = profile.measure(tiny, threads=1, seconds=2, repeats=1)["precisions"]
     recurrent = {"float32": "LSTM", "int8": "DynamicQuantizeLSTM"}
@@ -206,6 +213,7 @@ def test_the_profile_accounts_for_the_run_of_the_network(tiny: Network) -> None:
         assert {len(rounds) for rounds in found[precision]["seconds"].values()} == {1}
 
 
+@pytest.mark.slow
 def test_threads_and_jobs_change_no_sample(tiny: Network) -> None:
     model = tiny.models["float32"]
     threads = scaling.over_threads(model, [1, 2], seconds=1, repeats=1)

@@ -258,6 +258,7 @@ def test_pictures_are_drawn_of_what_was_measured(tmp_path: Path) -> None:
         assert (tmp_path / "results" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_command_stores_its_numbers_and_renders_the_page(
     tiny: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

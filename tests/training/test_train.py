@@ -87,9 +87,12 @@ def bank(bank_dir: Path) -> Bank:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def precision_of_torch() -> Iterator[None]:
-    """The trainer trades precision for speed; the tests after these do not want that."""
+def settings_of_torch() -> Iterator[None]:
+    """One thread is faster on tensors this small; later tests need torch's own settings again."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     yield
+    torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
     torch.set_float32_matmul_precision("highest")
 
@@ -200,6 +203,7 @@ def test_the_learning_rate_warms_up_and_fades() -> None:
     assert 0 < train.schedule(1) < 0.01
 
 
+@pytest.mark.slow
 def test_a_trained_checkpoint_becomes_a_model_that_enhances(trained: Path, tmp_path: Path) -> None:
     export_checkpoint(trained / "checkpoint.tar", tmp_path / "model.onnx", mulca=["original"])
     noisy = voice(150)
