@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
@@ -49,13 +49,7 @@ class StftSpec:
 
     def __post_init__(self) -> None:
         """Check that the lengths are whole numbers that fit together and can be inverted."""
-        lengths: tuple[object, ...] = (
-            self.hop_length,
-            self.win_length,
-            self.n_fft,
-            self.sample_rate_hz,
-        )
-        if not all(isinstance(length, int) and length > 0 for length in lengths):
+        if not all(isinstance(length, int) and length > 0 for length in astuple(self)):
             raise ValueError(f"{self}: expected whole numbers above 0")
         if not self.hop_length <= self.win_length <= self.n_fft <= _MAX_N_FFT:
             raise ValueError(f"{self}: expected hop_length <= win_length <= n_fft <= {_MAX_N_FFT}")
@@ -207,10 +201,8 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """Check the numbers of frames."""
         if self.min_frames < 1 or self.look_ahead < 0:
-            raise ValueError(
-                f"min_frames {self.min_frames} and look_ahead {self.look_ahead}: "
-                "expected 1 or more and 0 or more"
-            )
+            found = f"min_frames {self.min_frames} and look_ahead {self.look_ahead}"
+            raise ValueError(f"{found}: expected 1 or more and 0 or more")
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -238,72 +230,40 @@ class ModelSpec:
 
         Raises:
             ModelFileError: The text is damaged, or its format or interface is unknown here.
+
+        Example:
+            >>> text = ModelSpec(StftSpec(hop_length=128)).to_metadata()
+            >>> ModelSpec.from_metadata(text).stft.hop_length
+            128
         """
         try:
-            document = json.loads(text)
-            version = document["format"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            return _from_document(json.loads(text))
+        except ModelFileError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ModelFileError(
-                f"metadata {METADATA_KEY!r} is damaged ({error}); export the checkpoint again"
+                f"metadata {METADATA_KEY!r} is incomplete or damaged ({error}); "
+                "export the checkpoint again"
             ) from error
-        if version not in (1, FORMAT) or isinstance(version, bool):
-            raise ModelFileError(
-                f"model file has format {version!r}, this version reads formats 1 and {FORMAT}; "
-                "upgrade fsnp-onnx or export the checkpoint again"
-            )
-        try:
-            return _from_document(_upgraded(document) if version == 1 else document)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ModelFileError(
-                f"metadata {METADATA_KEY!r} is incomplete or damaged ({error}); export the checkpoint again"
-            ) from error
-
-
-_TYPES: Final[dict[object, tuple[type, ...]]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "str | None": (str, type(None)),
-    "dict[str, Any]": (dict,),
-}
-
-
-def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document of format 1 as format 2 puts it."""
-    if (document["inputs"], document["output"]) != (list(INPUT_NAMES), OUTPUT_NAME):
-        raise ValueError(f"expected inputs {INPUT_NAMES} and output {OUTPUT_NAME!r}")
-    kept = {k: v for k, v in document.items() if k not in ("inputs", "output", "parity")}
-    quantization = document.get("quantization", [])
-    return kept | {
-        "interface": "mask",
-        "verification": _renamed(document["parity"], "allowed", "tolerance"),
-        "quantization": _renamed(quantization, "required_db", "min_snr_db"),
-    }
-
-
-def _renamed(tables: object, old: str, new: str) -> object:
-    """Rename a key in each of a list of tables; what is something else is refused later."""
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        return tables
-    return [{new if k == old else k: v for k, v in table.items()} for table in tables]
 
 
 def _from_document(document: dict[str, Any]) -> ModelSpec:
+    version = document["format"]
+    if version not in (1, FORMAT) or isinstance(version, bool):
+        raise ModelFileError(
+            f"model file has format {version!r}, this version reads formats 1 and {FORMAT}; "
+            "upgrade fsnp-onnx or export the checkpoint again"
+        )
+    if version == 1:
+        document = _upgraded(document)
     interface = document["interface"]
     if interface not in get_args(Interface):
         raise ModelFileError(
             f"model file has interface {interface!r}, this version runs "
             f"{' and '.join(get_args(Interface))}; upgrade fsnp-onnx"
         )
-    known = {f.name for f in fields(ModelSpec)}
-    values = {key: value for key, value in document.items() if key in known}
-    values["stft"] = _from_table(StftSpec, document["stft"])
-    values["mask"] = _from_table(MaskSpec, document["mask"])
-    if document.get("state") is not None:
-        values["state"] = _from_table(StateSpec, document["state"])
-    values["verification"] = _from_tables(Probe, document["verification"])
-    values["quantization"] = _from_tables(SpeechProbe, document.get("quantization", []))
-    spec = _from_table(ModelSpec, values)
+    present = document.keys() & {f.name for f in fields(ModelSpec)} | {"mask", "verification"}
+    spec = _from_table(ModelSpec, {key: document[key] for key in present})
     for key in ("inputs", "outputs"):
         expected = [{"name": t.name, "shape": list(t.shape)} for t in getattr(spec, key)]
         if document.get(key, expected) != expected:
@@ -311,21 +271,50 @@ def _from_document(document: dict[str, Any]) -> ModelSpec:
     return spec
 
 
-def _from_tables(cls: type[T], tables: object) -> tuple[T, ...]:
-    if not isinstance(tables, list):
-        raise TypeError(f"expected a list of {cls.__name__}, found {tables!r}")
-    return tuple(_from_table(cls, table) for table in tables)
+def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of format 1 as format 2 puts it."""
+    if (document["inputs"], document["output"]) != (list(INPUT_NAMES), OUTPUT_NAME):
+        raise ValueError(f"expected inputs {INPUT_NAMES} and output {OUTPUT_NAME!r}")
+    kept = {k: v for k, v in document.items() if k not in ("inputs", "output", "parity")}
+    return kept | {
+        "interface": "mask",
+        "verification": _renamed(document["parity"], "allowed", "tolerance"),
+        "quantization": _renamed(document.get("quantization", []), "required_db", "min_snr_db"),
+    }
+
+
+def _renamed(tables: list[Any], old: str, new: str) -> list[dict[str, Any]]:
+    return [{new if k == old else k: v for k, v in dict(table).items()} for table in tables]
+
+
+_SCALARS: Final = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "Interface": (str,),
+    "dict[str, Any]": (dict,),
+}
+_TABLES: Final = {cls.__name__: cls for cls in (StftSpec, MaskSpec, StateSpec)}
+_LISTS: Final = {f"tuple[{cls.__name__}, ...]": cls for cls in (Probe, SpeechProbe)}
 
 
 def _from_table(cls: type[T], table: object) -> T:
     """Make a dataclass of a JSON table whose values have the annotated types."""
     if not isinstance(table, dict):
         raise TypeError(f"{cls.__name__} is {table!r}, expected a table")
-    annotations = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
-    for name, value in table.items():
-        annotation = annotations.get(name)
-        types = _TYPES.get(annotation)
-        infinite = isinstance(value, float) and not math.isfinite(value)
-        if types and (type(value) not in types or infinite):
-            raise TypeError(f"{name} is {value!r}, expected {annotation}")
-    return cls(**table)
+    types = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: _value(name, value, types[name]) for name, value in table.items()})
+
+
+def _value(name: str, value: object, annotation: str) -> object:
+    kind = annotation.removesuffix(" | None")
+    if annotation != kind and value is None:
+        return None
+    if kind in _TABLES:
+        return _from_table(_TABLES[kind], value)
+    if kind in _LISTS and isinstance(value, list):
+        return tuple(_from_table(_LISTS[kind], table) for table in value)
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    if type(value) not in _SCALARS.get(kind, ()) or infinite:
+        raise TypeError(f"{name} is {value!r}, expected {annotation}")
+    return value
