@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, astuple, dataclass, field, fields
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ METADATA_KEY: Final = "fsnp_onnx"
 FORMAT: Final = 2
 SAMPLE_RATES_HZ: Final = (100, 10_000_000)
 
-Interface = Literal["mask"]
+INTERFACES: Final = ("mask",)
 INPUT_NAMES: Final = ("noisy_real", "noisy_imag")
 OUTPUT_NAME: Final = "mask"
 
@@ -59,10 +59,7 @@ class StftSpec:
         squared = np.square(self.window())
         overlap = np.bincount(np.arange(self.n_fft) % self.hop_length, squared)
         if overlap.min() <= _LEAST_OVERLAP * overlap.max():
-            raise ValueError(
-                f"{self}: the frames overlap too little to be inverted; expected a shorter "
-                "hop_length, such as win_length / 2"
-            )
+            raise ValueError(f"{self}: frames overlap too little; expected a shorter hop_length")
 
     @property
     def n_freqs(self) -> int:
@@ -76,9 +73,8 @@ class StftSpec:
     def window(self) -> NDArray[np.float64]:
         """Periodic Hann window of ``win_length``, centred in ``n_fft`` samples of float64."""
         phase = 2 * np.pi * np.arange(self.win_length) / self.win_length
-        left = (self.n_fft - self.win_length) // 2
-        right = self.n_fft - self.win_length - left
-        return np.pad(0.5 - 0.5 * np.cos(phase), (left, right))
+        padding = self.n_fft - self.win_length
+        return np.pad(0.5 - 0.5 * np.cos(phase), (padding // 2, padding - padding // 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +93,9 @@ class MaskSpec:
 
     def __post_init__(self) -> None:
         """Check that every clamped mask can be expanded."""
-        if not (0 < self.limit < self.k < math.inf and np.float32(self.limit / self.k) < 1):
-            raise ValueError(f"{self}: expected 0 < limit < k")
-        if not 0 < self.c < math.inf:
-            raise ValueError(f"{self}: expected c > 0")
+        fits = 0 < self.limit < self.k < math.inf and np.float32(self.limit / self.k) < 1
+        if not (fits and 0 < self.c < math.inf):
+            raise ValueError(f"{self}: expected 0 < limit < k and c > 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +175,13 @@ class ModelSpec:
         precision: Arithmetic of the graph, "float32", or "int8" for a quantised LSTM.
         network: Sizes and options of the network, for people.
         provenance: Exporter, versions, opset, checkpoint sha256 and epoch.
-        verification: One entry per probe; if the precision is "int8", of the float32 graph that was
-            quantised.
+        verification: One entry per probe; of an int8 file, of the float32 graph it comes from.
         quantization: How far an int8 file is from that float32 graph, one entry per recording.
     """
 
     stft: StftSpec
     mask: MaskSpec = field(default_factory=MaskSpec)
-    interface: Interface = "mask"
+    interface: str = "mask"
     state: StateSpec | None = None
     min_frames: int = 1
     look_ahead: int = 2
@@ -201,8 +195,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """Check the numbers of frames."""
         if self.min_frames < 1 or self.look_ahead < 0:
-            found = f"min_frames {self.min_frames} and look_ahead {self.look_ahead}"
-            raise ValueError(f"{found}: expected 1 or more and 0 or more")
+            raise ValueError(f"{self}: expected min_frames of 1 or more, look_ahead of 0 or more")
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -216,13 +209,9 @@ class ModelSpec:
 
     def to_metadata(self) -> str:
         """Return the JSON text that goes into the file, keys sorted."""
-        document = {
-            "format": FORMAT,
-            "inputs": [asdict(tensor) for tensor in self.inputs],
-            "outputs": [asdict(tensor) for tensor in self.outputs],
-            **asdict(self),
-        }
-        return json.dumps(document, sort_keys=True, allow_nan=False)
+        inputs, outputs = map(asdict, self.inputs), map(asdict, self.outputs)
+        document = {"format": FORMAT, "inputs": list(inputs), "outputs": list(outputs)}
+        return json.dumps(document | asdict(self), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_metadata(cls, text: str) -> ModelSpec:
@@ -256,44 +245,32 @@ def _from_document(document: dict[str, Any]) -> ModelSpec:
         )
     if version == 1:
         document = _upgraded(document)
-    interface = document["interface"]
-    if interface not in get_args(Interface):
+    if document["interface"] not in INTERFACES:
         raise ModelFileError(
-            f"model file has interface {interface!r}, this version runs "
-            f"{' and '.join(get_args(Interface))}; upgrade fsnp-onnx"
+            f"model file has interface {document['interface']!r}, this version runs "
+            f"{' and '.join(INTERFACES)}; upgrade fsnp-onnx"
         )
     present = document.keys() & {f.name for f in fields(ModelSpec)} | {"mask", "verification"}
     spec = _from_table(ModelSpec, {key: document[key] for key in present})
+    written = json.loads(spec.to_metadata())
     for key in ("inputs", "outputs"):
-        expected = [{"name": t.name, "shape": list(t.shape)} for t in getattr(spec, key)]
-        if document.get(key, expected) != expected:
-            raise ValueError(f"{key} are {document[key]}, expected {expected}")
+        if document.get(key, written[key]) != written[key]:
+            raise ValueError(f"{key} are {document[key]}, expected {written[key]}")
     return spec
 
 
 def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
     """Return a document of format 1 as format 2 puts it."""
-    if (document["inputs"], document["output"]) != (list(INPUT_NAMES), OUTPUT_NAME):
+    if (document.pop("inputs"), document["output"]) != (list(INPUT_NAMES), OUTPUT_NAME):
         raise ValueError(f"expected inputs {INPUT_NAMES} and output {OUTPUT_NAME!r}")
-    kept = {k: v for k, v in document.items() if k not in ("inputs", "output", "parity")}
-    return kept | {
-        "interface": "mask",
-        "verification": _renamed(document["parity"], "allowed", "tolerance"),
-        "quantization": _renamed(document.get("quantization", []), "required_db", "min_snr_db"),
-    }
+    new_names = {"allowed": "tolerance", "required_db": "min_snr_db"}
+    reports = {"verification": document["parity"], "quantization": document.get("quantization", [])}
+    for name, tables in reports.items():
+        document[name] = [{new_names.get(k, k): t[k] for k in dict(t)} for t in tables]
+    return document | {"interface": "mask"}
 
 
-def _renamed(tables: list[Any], old: str, new: str) -> list[dict[str, Any]]:
-    return [{new if k == old else k: v for k, v in dict(table).items()} for table in tables]
-
-
-_SCALARS: Final = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "Interface": (str,),
-    "dict[str, Any]": (dict,),
-}
+_SCALARS: Final = {"int": (int,), "float": (int, float), "str": (str,), "dict[str, Any]": (dict,)}
 _TABLES: Final = {cls.__name__: cls for cls in (StftSpec, MaskSpec, StateSpec)}
 _LISTS: Final = {f"tuple[{cls.__name__}, ...]": cls for cls in (Probe, SpeechProbe)}
 
