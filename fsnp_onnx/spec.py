@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, Literal, TypeVar, get_args
+from dataclasses import asdict, astuple, dataclass, field, fields
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ METADATA_KEY: Final = "fsnp_onnx"
 FORMAT: Final = 2
 SAMPLE_RATES_HZ: Final = (100, 10_000_000)
 
-Interface = Literal["mask"]
+INTERFACES: Final = ("mask",)
 INPUT_NAMES: Final = ("noisy_real", "noisy_imag")
 OUTPUT_NAME: Final = "mask"
 
@@ -49,13 +49,7 @@ class StftSpec:
 
     def __post_init__(self) -> None:
         """Check that the lengths are whole numbers that fit together and can be inverted."""
-        lengths: tuple[object, ...] = (
-            self.hop_length,
-            self.win_length,
-            self.n_fft,
-            self.sample_rate_hz,
-        )
-        if not all(isinstance(length, int) and length > 0 for length in lengths):
+        if not all(isinstance(length, int) and length > 0 for length in astuple(self)):
             raise ValueError(f"{self}: expected whole numbers above 0")
         if not self.hop_length <= self.win_length <= self.n_fft <= _MAX_N_FFT:
             raise ValueError(f"{self}: expected hop_length <= win_length <= n_fft <= {_MAX_N_FFT}")
@@ -65,10 +59,7 @@ class StftSpec:
         squared = np.square(self.window())
         overlap = np.bincount(np.arange(self.n_fft) % self.hop_length, squared)
         if overlap.min() <= _LEAST_OVERLAP * overlap.max():
-            raise ValueError(
-                f"{self}: the frames overlap too little to be inverted; expected a shorter "
-                "hop_length, such as win_length / 2"
-            )
+            raise ValueError(f"{self}: frames overlap too little; expected a shorter hop_length")
 
     @property
     def n_freqs(self) -> int:
@@ -82,9 +73,8 @@ class StftSpec:
     def window(self) -> NDArray[np.float64]:
         """Periodic Hann window of ``win_length``, centred in ``n_fft`` samples of float64."""
         phase = 2 * np.pi * np.arange(self.win_length) / self.win_length
-        left = (self.n_fft - self.win_length) // 2
-        right = self.n_fft - self.win_length - left
-        return np.pad(0.5 - 0.5 * np.cos(phase), (left, right))
+        padding = self.n_fft - self.win_length
+        return np.pad(0.5 - 0.5 * np.cos(phase), (padding // 2, padding - padding // 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +93,9 @@ class MaskSpec:
 
     def __post_init__(self) -> None:
         """Check that every clamped mask can be expanded."""
-        if not (0 < self.limit < self.k < math.inf and np.float32(self.limit / self.k) < 1):
-            raise ValueError(f"{self}: expected 0 < limit < k")
-        if not 0 < self.c < math.inf:
-            raise ValueError(f"{self}: expected c > 0")
+        fits = 0 < self.limit < self.k < math.inf and np.float32(self.limit / self.k) < 1
+        if not (fits and 0 < self.c < math.inf):
+            raise ValueError(f"{self}: expected 0 < limit < k and c > 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +175,13 @@ class ModelSpec:
         precision: Arithmetic of the graph, "float32", or "int8" for a quantised LSTM.
         network: Sizes and options of the network, for people.
         provenance: Exporter, versions, opset, checkpoint sha256 and epoch.
-        verification: One entry per probe; if the precision is "int8", of the float32 graph that was
-            quantised.
+        verification: One entry per probe; of an int8 file, of the float32 graph it comes from.
         quantization: How far an int8 file is from that float32 graph, one entry per recording.
     """
 
     stft: StftSpec
     mask: MaskSpec = field(default_factory=MaskSpec)
-    interface: Interface = "mask"
+    interface: str = "mask"
     state: StateSpec | None = None
     min_frames: int = 1
     look_ahead: int = 2
@@ -207,10 +195,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """Check the numbers of frames."""
         if self.min_frames < 1 or self.look_ahead < 0:
-            raise ValueError(
-                f"min_frames {self.min_frames} and look_ahead {self.look_ahead}: "
-                "expected 1 or more and 0 or more"
-            )
+            raise ValueError(f"{self}: expected min_frames of 1 or more, look_ahead of 0 or more")
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -224,13 +209,9 @@ class ModelSpec:
 
     def to_metadata(self) -> str:
         """Return the JSON text that goes into the file, keys sorted."""
-        document = {
-            "format": FORMAT,
-            "inputs": [asdict(tensor) for tensor in self.inputs],
-            "outputs": [asdict(tensor) for tensor in self.outputs],
-            **asdict(self),
-        }
-        return json.dumps(document, sort_keys=True, allow_nan=False)
+        inputs, outputs = map(asdict, self.inputs), map(asdict, self.outputs)
+        document = {"format": FORMAT, "inputs": list(inputs), "outputs": list(outputs)}
+        return json.dumps(document | asdict(self), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_metadata(cls, text: str) -> ModelSpec:
@@ -238,94 +219,79 @@ class ModelSpec:
 
         Raises:
             ModelFileError: The text is damaged, or its format or interface is unknown here.
+
+        Example:
+            >>> text = ModelSpec(StftSpec(hop_length=128)).to_metadata()
+            >>> ModelSpec.from_metadata(text).stft.hop_length
+            128
         """
         try:
-            document = json.loads(text)
-            version = document["format"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            return _from_document(json.loads(text))
+        except ModelFileError:
+            raise
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ModelFileError(
-                f"metadata {METADATA_KEY!r} is damaged ({error}); export the checkpoint again"
-            ) from error
-        if version not in (1, FORMAT) or isinstance(version, bool):
-            raise ModelFileError(
-                f"model file has format {version!r}, this version reads formats 1 and {FORMAT}; "
-                "upgrade fsnp-onnx or export the checkpoint again"
-            )
-        try:
-            return _from_document(_upgraded(document) if version == 1 else document)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ModelFileError(
-                f"metadata {METADATA_KEY!r} is incomplete or damaged ({error}); export the checkpoint again"
+                f"metadata {METADATA_KEY!r} is incomplete or damaged ({error}); "
+                "export the checkpoint again"
             ) from error
 
 
-_TYPES: Final[dict[object, tuple[type, ...]]] = {
-    "int": (int,),
-    "float": (int, float),
-    "str": (str,),
-    "str | None": (str, type(None)),
-    "dict[str, Any]": (dict,),
-}
+def _from_document(document: dict[str, Any]) -> ModelSpec:
+    version = document["format"]
+    if version not in (1, FORMAT) or isinstance(version, bool):
+        raise ModelFileError(
+            f"model file has format {version!r}, this version reads formats 1 and {FORMAT}; "
+            "upgrade fsnp-onnx or export the checkpoint again"
+        )
+    if version == 1:
+        document = _upgraded(document)
+    if document["interface"] not in INTERFACES:
+        raise ModelFileError(
+            f"model file has interface {document['interface']!r}, this version runs "
+            f"{' and '.join(INTERFACES)}; upgrade fsnp-onnx"
+        )
+    present = document.keys() & {f.name for f in fields(ModelSpec)} | {"mask", "verification"}
+    spec = _from_table(ModelSpec, {key: document[key] for key in present})
+    written = json.loads(spec.to_metadata())
+    for key in ("inputs", "outputs"):
+        if document.get(key, written[key]) != written[key]:
+            raise ValueError(f"{key} are {document[key]}, expected {written[key]}")
+    return spec
 
 
 def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
     """Return a document of format 1 as format 2 puts it."""
-    if (document["inputs"], document["output"]) != (list(INPUT_NAMES), OUTPUT_NAME):
+    if (document.pop("inputs"), document["output"]) != (list(INPUT_NAMES), OUTPUT_NAME):
         raise ValueError(f"expected inputs {INPUT_NAMES} and output {OUTPUT_NAME!r}")
-    kept = {k: v for k, v in document.items() if k not in ("inputs", "output", "parity")}
-    quantization = document.get("quantization", [])
-    return kept | {
-        "interface": "mask",
-        "verification": _renamed(document["parity"], "allowed", "tolerance"),
-        "quantization": _renamed(quantization, "required_db", "min_snr_db"),
-    }
+    new_names = {"allowed": "tolerance", "required_db": "min_snr_db"}
+    reports = {"verification": document["parity"], "quantization": document.get("quantization", [])}
+    for name, tables in reports.items():
+        document[name] = [{new_names.get(k, k): t[k] for k in dict(t)} for t in tables]
+    return document | {"interface": "mask"}
 
 
-def _renamed(tables: object, old: str, new: str) -> object:
-    """Rename a key in each of a list of tables; what is something else is refused later."""
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        return tables
-    return [{new if k == old else k: v for k, v in table.items()} for table in tables]
-
-
-def _from_document(document: dict[str, Any]) -> ModelSpec:
-    interface = document["interface"]
-    if interface not in get_args(Interface):
-        raise ModelFileError(
-            f"model file has interface {interface!r}, this version runs "
-            f"{' and '.join(get_args(Interface))}; upgrade fsnp-onnx"
-        )
-    known = {f.name for f in fields(ModelSpec)}
-    values = {key: value for key, value in document.items() if key in known}
-    values["stft"] = _from_table(StftSpec, document["stft"])
-    values["mask"] = _from_table(MaskSpec, document["mask"])
-    if document.get("state") is not None:
-        values["state"] = _from_table(StateSpec, document["state"])
-    values["verification"] = _from_tables(Probe, document["verification"])
-    values["quantization"] = _from_tables(SpeechProbe, document.get("quantization", []))
-    spec = _from_table(ModelSpec, values)
-    for key in ("inputs", "outputs"):
-        expected = [{"name": t.name, "shape": list(t.shape)} for t in getattr(spec, key)]
-        if document.get(key, expected) != expected:
-            raise ValueError(f"{key} are {document[key]}, expected {expected}")
-    return spec
-
-
-def _from_tables(cls: type[T], tables: object) -> tuple[T, ...]:
-    if not isinstance(tables, list):
-        raise TypeError(f"expected a list of {cls.__name__}, found {tables!r}")
-    return tuple(_from_table(cls, table) for table in tables)
+_SCALARS: Final = {"int": (int,), "float": (int, float), "str": (str,), "dict[str, Any]": (dict,)}
+_TABLES: Final = {cls.__name__: cls for cls in (StftSpec, MaskSpec, StateSpec)}
+_LISTS: Final = {f"tuple[{cls.__name__}, ...]": cls for cls in (Probe, SpeechProbe)}
 
 
 def _from_table(cls: type[T], table: object) -> T:
     """Make a dataclass of a JSON table whose values have the annotated types."""
     if not isinstance(table, dict):
         raise TypeError(f"{cls.__name__} is {table!r}, expected a table")
-    annotations = {f.name: f.type for f in fields(cls)}  # type: ignore[arg-type]
-    for name, value in table.items():
-        annotation = annotations.get(name)
-        types = _TYPES.get(annotation)
-        infinite = isinstance(value, float) and not math.isfinite(value)
-        if types and (type(value) not in types or infinite):
-            raise TypeError(f"{name} is {value!r}, expected {annotation}")
-    return cls(**table)
+    types = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
+    return cls(**{name: _value(name, value, types[name]) for name, value in table.items()})
+
+
+def _value(name: str, value: object, annotation: str) -> object:
+    kind = annotation.removesuffix(" | None")
+    if annotation != kind and value is None:
+        return None
+    if kind in _TABLES:
+        return _from_table(_TABLES[kind], value)
+    if kind in _LISTS and isinstance(value, list):
+        return tuple(_from_table(_LISTS[kind], table) for table in value)
+    infinite = isinstance(value, float) and not math.isfinite(value)
+    if type(value) not in _SCALARS.get(kind, ()) or infinite:
+        raise TypeError(f"{name} is {value!r}, expected {annotation}")
+    return value

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from fsnp_onnx.errors import ModelFileError
-from fsnp_onnx.spec import ModelSpec, Probe, StftSpec
+from fsnp_onnx.spec import ModelSpec, Probe, SpeechProbe, StateSpec, StftSpec
 
 SPEC = ModelSpec(
     StftSpec(48000, 1024, 960, 480),
@@ -25,18 +25,87 @@ def test_metadata_comes_back_as_it_was() -> None:
     assert ModelSpec.from_metadata(SPEC.to_metadata()) == SPEC
 
 
-def test_a_stranger_finds_the_names_of_the_tensors() -> None:
+def test_state_comes_back_as_it_was() -> None:
+    spec = replace(SPEC, state=StateSpec("state", "next_state", 4096))
+    assert ModelSpec.from_metadata(spec.to_metadata()) == spec
+
+
+def test_any_client_finds_the_tensors() -> None:
     document = json.loads(SPEC.to_metadata())
-    assert document["format"] == 1
-    assert document["inputs"] == ["noisy_real", "noisy_imag"]
-    assert document["output"] == "mask"
+    assert (document["format"], document["interface"], document["state"]) == (2, "mask", None)
+    assert document["inputs"] == [
+        {"name": "noisy_real", "shape": ["batch", 513, "frames"]},
+        {"name": "noisy_imag", "shape": ["batch", 513, "frames"]},
+    ]
+    assert document["outputs"] == [{"name": "mask", "shape": ["batch", 2, 513, "frames"]}]
 
 
-@pytest.mark.parametrize("version", [2, 0, "1", None, 1.5])
+FORMAT_1 = {
+    "format": 1,
+    "inputs": ["noisy_real", "noisy_imag"],
+    "output": "mask",
+    "stft": {"sample_rate_hz": 48000, "n_fft": 1024, "win_length": 960, "hop_length": 480},
+    "mask": {"k": 10.0, "c": 0.1, "limit": 9.9},
+    "min_frames": 8,
+    "look_ahead": 2,
+    "mulca": "original",
+    "network": {},
+    "provenance": {"epoch": None, "opset": 18},
+    "parity": [
+        {"n_frames": 8, "batch": 1, "max_abs_error": 1e-7, "allowed": 2e-5, "snr_db": 120.5},
+        {"n_frames": 90, "batch": 2, "max_abs_error": 3e-7, "allowed": 2e-5, "snr_db": 118.0},
+    ],
+}
+
+
+def test_a_document_of_format_1_is_read() -> None:
+    assert ModelSpec.from_metadata(json.dumps(FORMAT_1)) == SPEC
+    quantization = [{"recording": "speech", "snr_db": 40.5, "required_db": 30.0}]
+    int8 = FORMAT_1 | {"precision": "int8", "quantization": quantization}
+    expected = replace(SPEC, precision="int8", quantization=(SpeechProbe("speech", 40.5, 30.0),))
+    assert ModelSpec.from_metadata(json.dumps(int8)) == expected
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"inputs": ["real", "imag"]},
+        {"output": None},
+        {"parity": 3},
+        {"parity": [[]]},
+        {"parity": [{}]},
+        {"parity": ["n_frames"]},
+        {"quantization": 3},
+        {"mask": None},
+    ],
+    ids=str,
+)
+def test_damage_of_format_1_is_named(damage: dict[str, Any]) -> None:
+    with pytest.raises(ModelFileError, match="damaged"):
+        ModelSpec.from_metadata(json.dumps(FORMAT_1 | damage))
+
+
+@pytest.mark.parametrize("version", [3, 0, "1", None, 1.5, True])
 def test_another_format_is_refused_by_number(version: Any) -> None:
     text = json.dumps(json.loads(SPEC.to_metadata()) | {"format": version})
-    with pytest.raises(ModelFileError, match="reads format 1"):
+    with pytest.raises(ModelFileError, match=rf"has format {version!r}.*reads formats 1 and 2"):
         ModelSpec.from_metadata(text)
+
+
+@pytest.mark.parametrize("interface", ["waveform", "stream", None, 3])
+def test_an_unknown_interface_is_refused_by_name(interface: Any) -> None:
+    text = json.dumps(json.loads(SPEC.to_metadata()) | {"interface": interface})
+    message = rf"has interface {interface!r}, this version runs mask; upgrade fsnp-onnx"
+    with pytest.raises(ModelFileError, match=message):
+        ModelSpec.from_metadata(text)
+
+
+@pytest.mark.parametrize("key", ["interface", "stft", "mask", "verification"])
+def test_what_a_client_needs_may_not_be_missing(key: str) -> None:
+    document = json.loads(SPEC.to_metadata())
+    del document[key]
+    with pytest.raises(ModelFileError, match=f"damaged.*{key}"):
+        ModelSpec.from_metadata(json.dumps(document))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"stft": {}}'])
@@ -91,8 +160,13 @@ def test_a_damaged_transform_is_refused(stft: Any) -> None:
         {"verification": [{**asdict(SPEC.verification[0]), "n_frames": 8.5}]},
         {"verification": [{**asdict(SPEC.verification[0]), "max_abs_error": None}]},
         {"verification": [{**asdict(SPEC.verification[0]), "tolerance": float("nan")}]},
-        {"inputs": ["real", "imag"]},
-        {"output": None},
+        {"inputs": ["noisy_real", "noisy_imag"]},
+        {"inputs": []},
+        {"outputs": None},
+        {"precision": None},
+        {"state": 3},
+        {"state": {"input": "state", "output": "next_state"}},
+        {"state": {"input": "state", "output": "next_state", "size": 4096.0}},
     ],
     ids=str,
 )
@@ -125,7 +199,7 @@ def test_frames_that_overlap_enough_are_accepted(win_length: int, hop_length: in
 @pytest.mark.parametrize(
     ("rate", "n_fft"), [(99, 512), (10_000_001, 512), (16000, 1 << 17), (16000, 10**15)]
 )
-def test_sizes_beyond_all_use_are_refused(rate: int, n_fft: int) -> None:
+def test_sizes_out_of_range_are_refused(rate: int, n_fft: int) -> None:
     with pytest.raises(ValueError, match="expected"):
         StftSpec(rate, n_fft, 512, 256)
 

@@ -144,8 +144,8 @@ def open_session(
     session = create([_CPU])  # an error of the file itself comes first
     if provider == "cuda":
         raise ProviderError(
-            f"CUDA device {device_id} does not start ({reason}); run pip uninstall onnxruntime, then "
-            "pip install 'fsnp-onnx[gpu]', and install an NVIDIA driver, or use provider cpu"
+            f"CUDA device {device_id} does not start ({reason}); install 'fsnp-onnx[gpu]' and an "
+            "NVIDIA driver, or use provider cpu"
         )
     if has_cuda(ort):
         warnings.warn(f"CUDA does not start ({reason}); running on the CPU", stacklevel=2)
@@ -169,7 +169,7 @@ def why_no_cuda(ort: ModuleType, device_id: int) -> str:
     CUDA provider cannot be loaded for a try: unless ONNX Runtime loads it, it ends the process.
     """
     if not has_cuda(ort):
-        return "this ONNX Runtime is built without CUDA"
+        return "this ONNX Runtime is built without CUDA: run pip uninstall onnxruntime"
     said = io.StringIO()
     with redirect_stdout(said):  # it prints what is missing, and standard output may carry audio
         getattr(ort, "preload_dlls", lambda: None)()
