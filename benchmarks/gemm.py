@@ -149,7 +149,7 @@ def _in_onnxruntime(
     )
     opset = helper.make_opsetid("", 18)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=10)
-    options = session_options(onnxruntime, threads, precision="int8")
+    options = session_options(onnxruntime, threads, precision="int8")  # float32 ignores it
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
     binding = session.io_binding()  # without it the copy of the result would be timed

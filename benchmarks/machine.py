@@ -12,6 +12,7 @@ from typing import Any
 from fsnp_onnx.runtime.cpus import available_cpus
 
 PACKAGES = ("fsnp-onnx", "onnxruntime", "onnxruntime-gpu", "numpy", "torch", "onnx")
+BUSY_S = 1.0  # how long the load of other processes is watched
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm")
 
 
@@ -38,7 +39,7 @@ def load() -> list[float]:
     return [round(value, 2) for value in os.getloadavg()]
 
 
-def busy(seconds: float = 1.0) -> float | None:
+def busy() -> float | None:
     """Return the share of all CPUs that other processes use, None where the system does not tell.
 
     The load average does not serve here: it contains the benchmark that ran before.
@@ -47,7 +48,7 @@ def busy(seconds: float = 1.0) -> float | None:
     if not stat.is_file():
         return None
     before = [int(text) for text in stat.read_text(encoding="utf-8").split()[1:9]]
-    time.sleep(seconds)
+    time.sleep(BUSY_S)
     after = [int(text) for text in stat.read_text(encoding="utf-8").split()[1:9]]
     spent = [b - a for a, b in zip(before, after, strict=True)]  # user nice system idle iowait ...
     return round(1 - (spent[3] + spent[4]) / max(sum(spent), 1), 2)

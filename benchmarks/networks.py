@@ -15,7 +15,7 @@ from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "int8")
 DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v1.tar")
 WORK = Path("benchmarks/work")
-_EXPORTER = Path(__file__).parents[1] / "fsnp_onnx" / "export"
+_PACKAGE = Path(__file__).parents[1] / "fsnp_onnx"
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def _prepare(name: str, work: Path) -> Network:
 
 def _export(network: Network, work: Path, precision: Precision) -> Path:
     path = work / f"{network.name}.{precision}.onnx"
-    sources = [network.checkpoint, *_EXPORTER.glob("*.py")]
+    code = [file for part in ("export", "network") for file in (_PACKAGE / part).rglob("*.py")]
+    sources = [network.checkpoint, *code]
     if path.exists() and path.stat().st_mtime > max(source.stat().st_mtime for source in sources):
         return path
     print(f"exporting {network.name} in {precision}", flush=True)

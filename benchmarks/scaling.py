@@ -111,8 +111,18 @@ def _enhance(enhancer: Enhancer, noisy: NDArray[np.float32], rate_hz: int) -> ND
 
 def _run_jobs(model: Path, folder: Path, jobs: int) -> dict[str, Any]:
     output = folder / f"jobs_{jobs}"
-    options = ["--model", str(model), "--provider", "cpu", "--threads", "1", "--jobs", str(jobs)]
-    command = [sys.executable, "-m", "fsnp_onnx", str(folder / "noisy"), "-o", f"{output}/", "-f"]
+    options = [
+        "--model",
+        str(model),
+        "--provider",
+        "cpu",
+        "--threads",
+        "1",
+        "--jobs",
+        str(jobs),
+        "--force",
+    ]
+    command = [sys.executable, "-m", "fsnp_onnx", str(folder / "noisy"), "-o", f"{output}/"]
     seconds = timed(partial(subprocess.run, [*command, *options], check=True, capture_output=True))
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(output.iterdir())]
     return {"seconds": seconds, "outputs": digests}

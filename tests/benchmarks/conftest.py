@@ -39,3 +39,10 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(checkpoint: Path, work: Path) -> Network:
     (network,) = prepare([str(checkpoint)], work)
     return network
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.rounds.PAUSE_S", 0.0)
+    monkeypatch.setattr("benchmarks.gemm.LEAST_S", 0.01)
+    monkeypatch.setattr("benchmarks.machine.BUSY_S", 0.05)

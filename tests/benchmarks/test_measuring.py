@@ -36,12 +36,6 @@ def run_event(start: int, length: int) -> dict[str, object]:
     return {"cat": "Session", "name": "model_run", "ts": start, "dur": length, "args": {}}
 
 
-@pytest.fixture(autouse=True)
-def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.rounds.PAUSE_S", 0.0)
-    monkeypatch.setattr("benchmarks.gemm.LEAST_S", 0.01)
-
-
 def half(noisy: np.ndarray) -> np.ndarray:
     return noisy / 2
 
