@@ -52,8 +52,8 @@ def speed(
     """Float32 and int8 against torch run eagerly."""
     from benchmarks.speed import measure
 
-    measure = _per_network(network, measure)
-    _record(context, measure, threads=threads, durations_s=duration, repeats=repeats)
+    per_network = _per_network(network, measure)
+    _record(context, per_network, threads=threads, durations_s=duration, repeats=repeats)
 
 
 @app.command()
@@ -69,8 +69,8 @@ def memory(
     from benchmarks.memory import measure
 
     durations = {"durations_s": duration, "torch_durations_s": torch_duration}
-    measure = _per_network(network, measure)
-    _record(context, measure, threads=threads, **durations, repeats=repeats)
+    per_network = _per_network(network, measure)
+    _record(context, per_network, threads=threads, **durations, repeats=repeats)
 
 
 @app.command()
@@ -94,8 +94,8 @@ def gemm(
     """The sub-band stage against its matrix multiplications alone."""
     from benchmarks.gemm import measure
 
-    measure = _per_network(network, measure)
-    _record(context, measure, threads=threads, seconds=seconds, repeats=repeats)
+    per_network = _per_network(network, measure)
+    _record(context, per_network, threads=threads, seconds=seconds, repeats=repeats)
 
 
 @app.command()
@@ -111,9 +111,9 @@ def scaling(
     from benchmarks.scaling import measure
 
     folder = {"files": files, "file_seconds": file_seconds}
-    measure = _per_network(network, measure)
+    per_network = _per_network(network, measure)
     counts = steps(available_cpus()[0])
-    _record(context, measure, counts=counts, **folder, seconds=seconds, repeats=repeats)
+    _record(context, per_network, counts=counts, **folder, seconds=seconds, repeats=repeats)
 
 
 @app.command()
@@ -144,8 +144,8 @@ def profile(
     """Where the time goes, by stage and operator."""
     from benchmarks.profile import measure
 
-    measure = _per_network(network, measure)
-    _record(context, measure, threads=threads, seconds=seconds, repeats=repeats)
+    per_network = _per_network(network, measure)
+    _record(context, per_network, threads=threads, seconds=seconds, repeats=repeats)
 
 
 @app.command()

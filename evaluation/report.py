@@ -81,8 +81,8 @@ def _introduction(evaluation: Evaluation) -> str:
     )
     return f"""# Quality
 
-`make evaluate` measures all numbers and writes this page. Scores of unchanged mixtures and systems
-come from its cache.
+`python -m evaluation` measures all numbers and writes this page. Scores of unchanged mixtures and
+systems come from its cache. `make evaluate` runs it for the bundled model.
 
 {what}
 
@@ -94,7 +94,7 @@ def _scores(evaluation: Evaluation) -> str:
     return f"""## Scores
 
 Means over {len(evaluation.part("noisy"))} mixtures. Brackets hold the 95 % bootstrap interval over
-files.
+files. Our models are in bold ([training/README.md](../training/README.md) has their history).
 
 {score_table(evaluation, ("pesq", "stoi", "si_sdr_db"))}
 {score_table(evaluation, ("sig", "bak", "ovrl", "p808"))}
