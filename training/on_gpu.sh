@@ -2,7 +2,8 @@
 # Train the networks of docs/mulca.md on a machine that has a GPU, Python and torch, but no
 # network. Run from the root of the repository.
 #
-#   here:   training/on_gpu.sh pack       the bank and a few wheels -> training/data/gpu/{1,2,3}
+#   here:   training/on_gpu.sh pack       the bank and a few wheels -> training/data/gpu/{1,2,3},
+#                                         in three parts, because transfers are limited in size
 #   there:  training/on_gpu.sh receive    after each folder has arrived: copy it to $DATA
 #           training/on_gpu.sh smoke      all four for SMOKE_MINUTES, then their logs
 #           training/on_gpu.sh start      all four in the background for MINUTES
@@ -83,5 +84,5 @@ case ${1:-} in
   pack | receive | smoke | collect) "$1" ;;
   start) train_all "$DATA/runs" "$MINUTES" && sleep 5 && tail -n 3 "$DATA"/runs/*.out ;;
   status) show "$DATA/runs" 1 ;;
-  *) sed -n '2,12p' "$0" && exit 2 ;;
+  *) sed -n '2,11p' "$0" && exit 2 ;;
 esac
