@@ -65,7 +65,7 @@ def memory(
     torch_duration: Durations = [10.0, 60.0],  # noqa: B006
     repeats: Repeats = 3,
 ) -> None:
-    """Peak memory against duration. An hour of audio takes a quarter of an hour or more."""
+    """Peak memory against duration. The published size takes over 15 minutes for an hour."""
     from benchmarks.memory import measure
 
     durations = {"durations_s": duration, "torch_durations_s": torch_duration}

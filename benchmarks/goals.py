@@ -27,9 +27,7 @@ def goals(documents: dict[str, Document]) -> list[list[str]]:
 def _against_torch(precision: str, audio_s: int) -> Value:
     def find(documents: dict[str, Document]) -> float:
         points = documents["speed"]["results"]["published"]["points"]
-        by_duration = {
-            round(point["audio_s"], 1): point for point in points
-        }  # truncated to whole hops
+        by_duration = {round(point["audio_s"], 1): point for point in points}
         return median(ratios(by_duration[audio_s]["seconds"], precision))
 
     return find

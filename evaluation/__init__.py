@@ -12,5 +12,6 @@
     mulca.py      results/mulca.json -> the tables and the figure of docs/mulca.md
 
 `python -m evaluation NAME=MODEL.onnx` measures and writes the page. `python -m evaluation.report` writes
-the page again from results/quality.json.
+the page again from results/quality.json. Fetched packages, enhanced speech and cached scores lie in
+evaluation/data, which git ignores.
 """
