@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import inspect
 import io
+import tempfile
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -76,8 +77,10 @@ def failures(test: doctest.DocTest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def at_the_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def at_the_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Run in the repository, as its readers do; temporary folders that stay are the test's."""
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = tree()
     yield
     assert tree() == before, "an example has written into the repository"
@@ -91,6 +94,7 @@ def tree() -> set[Path]:
 
 @pytest.mark.parametrize("test", all_examples(), ids=lambda test: test.name)
 def test_an_example_gives_what_it_says(test: doctest.DocTest) -> None:
+    assert not any(doctest.SKIP in example.options for example in test.examples)
     assert failures(test) == ""
 
 
