@@ -13,13 +13,16 @@ from fsnp_onnx.runtime.mask import decompress, limit_attenuation
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.session import Session
 from fsnp_onnx.runtime.stft import istft, stft_blocks
-from fsnp_onnx.spec import INPUT_NAMES, ModelSpec
+from fsnp_onnx.spec import INPUT_NAMES
 
 
 class MaskModel:
     """An exported file that maps noisy spectra to compressed masks.
 
     Safe to use from many threads; can be pickled and survives a fork.
+
+    Attributes:
+        spec: What the file says about itself.
     """
 
     def __init__(
@@ -32,11 +35,7 @@ class MaskModel:
     ) -> None:
         """Open a file; the arguments and the errors are those of `Enhancer`."""
         self._session = Session(model, provider, threads=threads, device_id=device_id)
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the file says about itself."""
-        return self._session.spec
+        self.spec = self._session.spec
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
@@ -65,18 +64,7 @@ class MaskModel:
     def enhance(
         self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
     ) -> NDArray[np.float32]:
-        """Enhance one channel: transform, mask, multiply, invert.
-
-        Args:
-            noisy: float32 [N] at the model's rate, N >= 1.
-            attenuation_limit_db: No bin is attenuated by more than this; None for no limit.
-
-        Returns:
-            float32 [N].
-
-        Raises:
-            RunError: The run failed, most often for want of memory.
-        """
+        """Enhance one channel, as `SpeechModel` says: transform, mask, multiply, invert."""
         spec, n_samples = self.spec.stft, noisy.size
         shortest = (self.spec.min_frames - 1) * spec.hop_length
         if n_samples < shortest:

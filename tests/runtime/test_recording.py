@@ -149,7 +149,7 @@ def test_the_plot_is_drawn_before_the_output_appears(unity: Enhancer, noisy: Pat
 
 
 INTERRUPTED = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
 import numpy as np
 from fsnp_onnx import Enhancer
 
@@ -162,6 +162,7 @@ class Endless(Enhancer):
 
 def interrupt():
     began.wait()
+    time.sleep(0.5)  # the main thread waits by now
     os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=interrupt, daemon=True).start()
