@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numbers
 import os
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -56,6 +58,16 @@ def check_samples(samples: object, name: str = "samples") -> None:
         )
     if not np.isfinite(samples).all():
         raise AudioError(f"{name} contains NaN or infinite values; remove them first")
+
+
+def as_file(name: str, file: str | os.PathLike[str] | BinaryIO, method: str) -> Path | BinaryIO:
+    """Return a path as Path and a stream as it is; raise ArgumentTypeError unless it is one of them."""
+    if isinstance(file, str | os.PathLike):
+        return Path(file)
+    if not hasattr(file, method):
+        problem = f"is {type(file).__name__}; give a path or a binary file that can {method}"
+        raise ArgumentTypeError(name, problem)
+    return file
 
 
 def _is_number(value: object) -> bool:

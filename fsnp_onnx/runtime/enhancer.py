@@ -6,13 +6,13 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ArgumentTypeError, AudioError, RunError
-from fsnp_onnx.runtime.arguments import check_limit, check_rate, check_samples
+from fsnp_onnx.runtime.arguments import as_file, check_limit, check_rate, check_samples
 from fsnp_onnx.runtime.files import require_free
 from fsnp_onnx.runtime.mask import lowest_gain
 from fsnp_onnx.runtime.model import open_model
@@ -209,7 +209,8 @@ class Enhancer:
         from fsnp_onnx.runtime.recording import enhance_recording  # noqa: PLC0415 - libsndfile
 
         check_limit(attenuation_limit_db)
-        source, target, picture = map(_path, (input, output, plot))
+        source, target = as_file("input", input, "read"), as_file("output", output, "write")
+        picture = None if plot is None else Path(plot)
         kept = [path for path in (source, self._path) if isinstance(path, Path)]
         for path in (target, picture):
             if isinstance(path, Path):
@@ -240,6 +241,9 @@ class Enhancer:
         model_rate = self.spec.stft.sample_rate_hz
         given = np.asarray(samples, np.float32)
         noisy = _resample(given, sample_rate, model_rate)
+        shortest = (self.spec.min_frames - 1) * self.spec.stft.hop_length
+        if noisy.size < shortest:
+            noisy = np.pad(noisy, (0, shortest - noisy.size))
         enhanced = self._model.enhance(noisy, attenuation_limit_db=limit_db)
         enhanced = _resample(enhanced, model_rate, sample_rate)[: samples.size]
         if limit_db is not None and sample_rate != model_rate:
@@ -250,10 +254,6 @@ class Enhancer:
                 f"samples up to {np.abs(samples).max():.3g} overflow float32; scale them to +-1"
             )
         return enhanced
-
-
-def _path(file: Any) -> Any:
-    return Path(file) if isinstance(file, str | os.PathLike) else file
 
 
 def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:

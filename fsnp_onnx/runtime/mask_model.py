@@ -65,18 +65,14 @@ class MaskModel:
         self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
     ) -> NDArray[np.float32]:
         """Enhance one channel, as `SpeechModel` says: transform, mask, multiply, invert."""
-        spec, n_samples = self.spec.stft, noisy.size
-        shortest = (self.spec.min_frames - 1) * spec.hop_length
-        if n_samples < shortest:
-            noisy = np.pad(noisy, (0, shortest - n_samples))
+        spec = self.spec.stft
         n_frames = spec.n_frames(noisy.size)
         real, imag = np.empty((2, 1, spec.n_freqs, n_frames), np.float32)
         for frames, block in stft_blocks(noisy, spec, n_frames):
             real[0, :, frames], imag[0, :, frames] = block.real, block.imag
         (mask,) = self.run(real, imag)  # [2, F, T]
         del real, imag
-        enhanced = istft(self._masked(noisy, mask, attenuation_limit_db), spec, noisy.size)
-        return enhanced[:n_samples]
+        return istft(self._masked(noisy, mask, attenuation_limit_db), spec, noisy.size)
 
     def _masked(
         self, noisy: NDArray[np.float32], mask: NDArray[np.float32], limit_db: float | None

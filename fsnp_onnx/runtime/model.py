@@ -32,7 +32,7 @@ class SpeechModel(Protocol):
         """Enhance one channel.
 
         Args:
-            noisy: float32 [N] at the model's rate, N >= 1.
+            noisy: float32 [N] at the model's rate, of spec.min_frames frames or more.
             attenuation_limit_db: No bin is attenuated by more than this; None for no limit.
 
         Returns:
