@@ -2,13 +2,16 @@
 
 In the order the sound passes through them::
 
-    audio.py     file -> samples and their AudioFormat; samples -> file
-    enhancer.py  Enhancer: samples -> samples, the chain below for every channel
-    stft.py      samples -> noisy spectrum; enhanced spectrum -> samples
-    session.py   MaskModel: noisy spectrum -> compressed mask, by ONNX Runtime
-    mask.py      compressed mask -> complex ratio mask
+    recording.py   one recording from file to file: read, enhance, write
+    audio.py       file or stream -> samples and their AudioFormat; samples -> file or stream
+    enhancer.py    Enhancer: samples -> samples at any rate, channel by channel
+    model.py       SpeechModel: what a file does to one channel, whatever its interface; open_model
+    mask_model.py  ... of the interface "mask": the chain below (another interface: another file like it)
+    stft.py        samples -> noisy spectrum; enhanced spectrum -> samples
+    session.py     an opened file: noisy spectrum -> compressed mask
+    mask.py        compressed mask -> complex ratio mask
 
-and beside the flow: truncation.py (files that were cut off), wheels.py (which ONNX Runtime),
-overflow.py (what its 8-bit products do here), cpus.py (how many threads), files.py (write whole files
-or none).
+and beside the flow: ort.py (which ONNX Runtime, on which provider), arguments.py (what a call may ask for),
+truncation.py (files that end too early), plot.py (spectrograms), cpus.py (how many threads), files.py
+(write whole files or none).
 """

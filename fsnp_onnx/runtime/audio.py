@@ -6,7 +6,7 @@ import io
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -150,34 +150,25 @@ def output_format(
     """
     path = target if isinstance(target, Path) else Path("stream.wav")
     if isinstance(source, Path) and source.suffix.lower() == path.suffix.lower():
-        candidates = [source_format]
-    else:
-        candidates = _formats_for(path, source_format)
-    chosen = next(filter(_can_write, candidates), candidates[-1])
-    _try_to_write(chosen)
-    return chosen
-
-
-def _formats_for(path: Path, source: AudioFormat) -> list[AudioFormat]:
+        return _tried(source_format)
     extension = path.suffix.lower().removeprefix(".")
     container = _CONTAINER_OF.get(extension)
     if container is None:
         raise AudioError(f"{path} has no extension of a sound file; give .wav, .flac, .ogg or .mp3")
-    endian = source.endian if container == source.container else "FILE"
-    subtypes = ("OPUS",) if extension == "opus" else (source.subtype, sf.default_subtype(container))
-    return [replace(source, container=container, subtype=s, endian=endian) for s in subtypes]
+    endian = source_format.endian if container == source_format.container else "FILE"
+    kept = replace(source_format, container=container, endian=endian)
+    if extension == "opus":
+        return _tried(replace(kept, subtype="OPUS"))
+    with suppress(AudioError):
+        return _tried(kept)
+    return _tried(replace(kept, subtype=sf.default_subtype(container)))
 
 
-def _try_to_write(audio_format: AudioFormat) -> None:
-    _write_blocks(io.BytesIO(), np.zeros((1, audio_format.channels), np.float32), audio_format)
-
-
-def _can_write(audio_format: AudioFormat) -> bool:
-    try:
-        _try_to_write(audio_format)
-    except AudioError:
-        return False
-    return True
+def _tried(audio_format: AudioFormat) -> AudioFormat:
+    """Return a format that libsndfile can write; one that it cannot is found before the work."""
+    silence = np.zeros((1, audio_format.channels), np.float32)
+    _write_blocks(io.BytesIO(), silence, audio_format)
+    return audio_format
 
 
 class _Forward(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
@@ -212,16 +203,13 @@ def _read_blocks(stream: BinaryIO) -> tuple[NDArray[np.float32], AudioFormat]:
         blocks = [np.empty((0, file.channels), np.float32)]
         while len(block := file.read(_BLOCK_FRAMES, "float32", always_2d=True)):
             blocks.append(block)
-        n_missing = file.frames - sum(map(len, blocks)) if _knows_its_length(file) else 0
+        knows_its_length = sf.SoundFile.seekable(file) and file.frames < _UNKNOWN_FRAMES
+        n_missing = file.frames - sum(map(len, blocks)) if knows_its_length else 0
         log = file.extra_info
     if n_missing:
         raise ValueError(f"its header announces {n_missing} more samples than can be decoded")
     require_whole(stream, log)
     return np.concatenate(blocks), audio_format
-
-
-def _knows_its_length(file: sf.SoundFile) -> bool:
-    return bool(sf.SoundFile.seekable(file)) and bool(file.frames < _UNKNOWN_FRAMES)
 
 
 class _Checked(io.FileIO):

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import math
-import numbers
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import ArgumentError, ArgumentTypeError, AudioError, FsnpError
+from fsnp_onnx.errors import ArgumentTypeError, AudioError, RunError
+from fsnp_onnx.runtime.arguments import as_file, check_limit, check_rate, check_samples
 from fsnp_onnx.runtime.files import require_free
 from fsnp_onnx.runtime.mask import lowest_gain
 from fsnp_onnx.runtime.model import open_model
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.plot import require_matplotlib
-from fsnp_onnx.spec import SAMPLE_RATES_HZ, ModelSpec
+from fsnp_onnx.spec import ModelSpec
 
 if TYPE_CHECKING:
     from fsnp_onnx.runtime.recording import Done
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
-_MAX_CHANNELS = 1024  # as in libsndfile; more are channels and samples mistaken for each other
 
 PathLike = str | os.PathLike[str]
 
@@ -36,17 +34,10 @@ class Enhancer:
     Safe to use from many threads; can be pickled and survives a fork.
 
     Example:
-        >>> import numpy as np
         >>> from fsnp_onnx import Enhancer
         >>> enhancer = Enhancer(provider="cpu")
-        >>> enhancer.spec.stft.sample_rate_hz
-        16000
-        >>> hiss = np.random.default_rng(0).normal(0, 0.1, 48000).astype(np.float32)
-        >>> enhanced = enhancer.enhance(hiss, sample_rate=48000)
-        >>> enhanced.shape, enhanced.dtype
-        ((48000,), dtype('float32'))
-        >>> bool(np.abs(enhanced).mean() < 0.2 * np.abs(hiss).mean())
-        True
+        >>> enhancer.provider, enhancer.spec.stft.sample_rate_hz
+        ('cpu', 16000)
     """
 
     def __init__(
@@ -122,8 +113,9 @@ class Enhancer:
             >>> enhanced.shape == noisy.shape
             True
         """
-        _check_settings(sample_rate, attenuation_limit_db)
-        _check_samples(samples)
+        check_samples(samples)
+        check_rate(sample_rate)
+        check_limit(attenuation_limit_db)
         return self._enhance_channels(samples, sample_rate, attenuation_limit_db)
 
     def enhance_batch(
@@ -159,19 +151,22 @@ class Enhancer:
             >>> [samples.size for samples in enhanced]
             [8000, 12345]
         """
-        _check_settings(sample_rate, attenuation_limit_db)
+        check_rate(sample_rate)
+        check_limit(attenuation_limit_db)
         try:
             recordings = list(samples_list)  # a generator can be read but once
         except TypeError as error:
             problem = f"is {type(samples_list).__name__}; give numpy arrays in a list"
             raise ArgumentTypeError("samples_list", problem) from error
-        for index, samples in enumerate(recordings):
-            with _naming(index):
-                _check_samples(samples)
+        names = [f"samples_list[{index}]" for index in range(len(recordings))]
+        for name, samples in zip(names, recordings, strict=True):
+            check_samples(samples, name)
         enhanced = []
-        for index, samples in enumerate(recordings):
-            with _naming(index):
+        for name, samples in zip(names, recordings, strict=True):
+            try:
                 enhanced.append(self._enhance_channels(samples, sample_rate, attenuation_limit_db))
+            except (AudioError, RunError) as error:
+                raise type(error)(f"{name}: {error}") from error
         return enhanced
 
     def enhance_file(
@@ -213,8 +208,9 @@ class Enhancer:
         """
         from fsnp_onnx.runtime.recording import enhance_recording  # noqa: PLC0415 - libsndfile
 
-        _check_settings(SAMPLE_RATES_HZ[0], attenuation_limit_db)
-        source, target, picture = map(_path, (input, output, plot))
+        check_limit(attenuation_limit_db)
+        source, target = as_file("input", input, "read"), as_file("output", output, "write")
+        picture = None if plot is None else Path(plot)
         kept = [path for path in (source, self._path) if isinstance(path, Path)]
         for path in (target, picture):
             if isinstance(path, Path):
@@ -245,6 +241,9 @@ class Enhancer:
         model_rate = self.spec.stft.sample_rate_hz
         given = np.asarray(samples, np.float32)
         noisy = _resample(given, sample_rate, model_rate)
+        shortest = (self.spec.min_frames - 1) * self.spec.stft.hop_length
+        if noisy.size < shortest:
+            noisy = np.pad(noisy, (0, shortest - noisy.size))
         enhanced = self._model.enhance(noisy, attenuation_limit_db=limit_db)
         enhanced = _resample(enhanced, model_rate, sample_rate)[: samples.size]
         if limit_db is not None and sample_rate != model_rate:
@@ -257,22 +256,6 @@ class Enhancer:
         return enhanced
 
 
-def _path(file: Any) -> Any:
-    return Path(file) if isinstance(file, str | os.PathLike) else file
-
-
-@contextmanager
-def _naming(index: int) -> Iterator[None]:
-    """Say in an error which recording of a batch it is about."""
-    name = f"samples_list[{index}]"
-    try:
-        yield
-    except ArgumentError as error:
-        raise type(error)(name, error.problem) from error
-    except FsnpError as error:
-        raise type(error)(f"{name}: {error}") from error
-
-
 def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:
     """Resample without a time shift; the end is padded so that a return trip loses no sample."""
     if from_hz == to_hz:
@@ -282,38 +265,3 @@ def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDA
     padded = np.pad(samples, (0, math.ceil(from_hz / to_hz)))
     resampled: NDArray[np.float32] = soxr.resample(padded, from_hz, to_hz, quality="VHQ")
     return resampled
-
-
-def _check_samples(samples: object) -> None:
-    if not isinstance(samples, np.ndarray):
-        problem = f"is {type(samples).__name__}; give a numpy array of float32 or float64"
-        raise ArgumentTypeError("samples", problem)
-    if samples.dtype.kind != "f" or samples.dtype.itemsize not in (4, 8):
-        raise ArgumentTypeError(
-            "samples",
-            f"has dtype {samples.dtype}; give float32 or float64 "
-            "(16-bit integers: samples / np.float32(32768))",
-        )
-    if samples.ndim not in (1, 2) or samples.shape[1:] > (_MAX_CHANNELS,):
-        raise ArgumentError(
-            "samples",
-            f"has shape {samples.shape}; give [samples] or [samples, channels], at most "
-            f"{_MAX_CHANNELS} channels (samples.T?)",
-        )
-    if samples.size == 0:
-        raise AudioError(f"the recording is empty: its shape is {samples.shape}")
-    if not np.isfinite(samples).all():
-        raise AudioError("the recording contains NaN or infinite values; remove them first")
-
-
-def _check_settings(sample_rate: object, limit_db: object) -> None:
-    lowest, highest = SAMPLE_RATES_HZ
-    if not (_is_number(sample_rate) and lowest <= sample_rate <= highest):  # type: ignore[operator]
-        problem = f"is {sample_rate!r}; give a number of {lowest} to {highest} Hz"
-        raise ArgumentError("sample_rate", problem)
-    if limit_db is not None and not (_is_number(limit_db) and limit_db >= 0):  # type: ignore[operator]
-        raise ArgumentError("attenuation_limit_db", f"is {limit_db!r}; give 0 dB or more, or None")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)

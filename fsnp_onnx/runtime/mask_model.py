@@ -13,13 +13,16 @@ from fsnp_onnx.runtime.mask import decompress, limit_attenuation
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.session import Session
 from fsnp_onnx.runtime.stft import istft, stft_blocks
-from fsnp_onnx.spec import INPUT_NAMES, ModelSpec
+from fsnp_onnx.spec import INPUT_NAMES
 
 
 class MaskModel:
     """An exported file that maps noisy spectra to compressed masks.
 
     Safe to use from many threads; can be pickled and survives a fork.
+
+    Attributes:
+        spec: What the file says about itself.
     """
 
     def __init__(
@@ -32,11 +35,7 @@ class MaskModel:
     ) -> None:
         """Open a file; the arguments and the errors are those of `Enhancer`."""
         self._session = Session(model, provider, threads=threads, device_id=device_id)
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the file says about itself."""
-        return self._session.spec
+        self.spec = self._session.spec
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
@@ -65,30 +64,15 @@ class MaskModel:
     def enhance(
         self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
     ) -> NDArray[np.float32]:
-        """Enhance one channel: transform, mask, multiply, invert.
-
-        Args:
-            noisy: float32 [N] at the model's rate, N >= 1.
-            attenuation_limit_db: No bin is attenuated by more than this; None for no limit.
-
-        Returns:
-            float32 [N].
-
-        Raises:
-            RunError: The run failed, most often for want of memory.
-        """
-        spec, n_samples = self.spec.stft, noisy.size
-        shortest = (self.spec.min_frames - 1) * spec.hop_length
-        if n_samples < shortest:
-            noisy = np.pad(noisy, (0, shortest - n_samples))
+        """Enhance one channel, as `SpeechModel` says: transform, mask, multiply, invert."""
+        spec = self.spec.stft
         n_frames = spec.n_frames(noisy.size)
         real, imag = np.empty((2, 1, spec.n_freqs, n_frames), np.float32)
         for frames, block in stft_blocks(noisy, spec, n_frames):
             real[0, :, frames], imag[0, :, frames] = block.real, block.imag
         (mask,) = self.run(real, imag)  # [2, F, T]
         del real, imag
-        enhanced = istft(self._masked(noisy, mask, attenuation_limit_db), spec, noisy.size)
-        return enhanced[:n_samples]
+        return istft(self._masked(noisy, mask, attenuation_limit_db), spec, noisy.size)
 
     def _masked(
         self, noisy: NDArray[np.float32], mask: NDArray[np.float32], limit_db: float | None

@@ -14,11 +14,13 @@ from fsnp_onnx.spec import ModelSpec
 
 
 class SpeechModel(Protocol):
-    """One channel at the model's rate in, the same enhanced out. One file per interface implements it."""
+    """A file that enhances one channel at its own rate; one module per interface implements it.
 
-    @property
-    def spec(self) -> ModelSpec:
-        """What the file says about itself."""
+    Attributes:
+        spec: What the file says about itself.
+    """
+
+    spec: ModelSpec
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
@@ -27,7 +29,18 @@ class SpeechModel(Protocol):
     def enhance(
         self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
     ) -> NDArray[np.float32]:
-        """Enhance float32 [N] at the model's rate, N >= 1, into float32 [N]."""
+        """Enhance one channel.
+
+        Args:
+            noisy: float32 [N] at the model's rate, of spec.min_frames frames or more.
+            attenuation_limit_db: No bin is attenuated by more than this; None for no limit.
+
+        Returns:
+            float32 [N].
+
+        Raises:
+            RunError: The run failed, most often for want of memory.
+        """
 
 
 def open_model(

@@ -80,16 +80,7 @@ def load_onnxruntime() -> ModuleType:
 
 
 def session_options(ort: ModuleType, threads: int, *, precision: str = "float32") -> Any:
-    """Return the options that every session here has.
-
-    Args:
-        ort: The onnxruntime module.
-        threads: CPU threads of one run.
-        precision: Of the file, "float32" or "int8".
-
-    Raises:
-        InstallError: ONNX Runtime does not work.
-    """
+    """Return the options of every session, for a file of precision "float32" or "int8"."""
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads  # implicit affinity breaks in containers
@@ -104,18 +95,7 @@ def session_options(ort: ModuleType, threads: int, *, precision: str = "float32"
 def open_session(
     model: str | bytes, provider: Provider, *, threads: int, device_id: int, precision: str
 ) -> Any:
-    """Open a file on the provider that is asked for.
-
-    Args:
-        model: Path of an ONNX file or its bytes.
-        provider: "cpu"; "cuda", which runs there or raises; "auto", which takes CUDA where it
-            starts, warns where the GPU wheel is installed and it does not, and runs on the CPU.
-        threads: CPU threads of one run.
-        device_id: Number of the CUDA device.
-        precision: As for `session_options`.
-
-    Returns:
-        The onnxruntime.InferenceSession.
+    """Open an ONNX file, given as its path or its bytes, as `Enhancer` describes the arguments.
 
     Raises:
         ModelFileError: ONNX Runtime cannot open the file.
@@ -126,7 +106,7 @@ def open_session(
     create = partial(_create, ort, model, session_options(ort, threads, precision=precision))
     if provider == "cpu":
         return create([_CPU])
-    reason = why_no_cuda(ort, device_id)
+    reason = _why_no_cuda(ort, device_id)
     if not reason:
         options: dict[str, str | int] = {
             "arena_extend_strategy": "kSameAsRequested",
@@ -147,7 +127,7 @@ def open_session(
             f"CUDA device {device_id} does not start ({reason}); install 'fsnp-onnx[gpu]' and an "
             "NVIDIA driver, or use provider cpu"
         )
-    if has_cuda(ort):
+    if _CUDA in ort.get_available_providers():
         warnings.warn(f"CUDA does not start ({reason}); running on the CPU", stacklevel=2)
     return session
 
@@ -157,35 +137,6 @@ def runs_on_cuda(session: Any) -> bool:
     return bool(session.get_providers()[0] == _CUDA)
 
 
-def has_cuda(ort: ModuleType) -> bool:
-    """Whether this wheel is built for CUDA, which does not say that CUDA starts."""
-    return _CUDA in ort.get_available_providers()
-
-
-def why_no_cuda(ort: ModuleType, device_id: int) -> str:
-    """Return what is missing for CUDA, "" where nothing is.
-
-    A session that is made in vain would make ONNX Runtime print to standard error. The library of its
-    CUDA provider cannot be loaded for a try: unless ONNX Runtime loads it, it ends the process.
-    """
-    if not has_cuda(ort):
-        return "this ONNX Runtime is built without CUDA: run pip uninstall onnxruntime"
-    said = io.StringIO()
-    with redirect_stdout(said):  # it prints what is missing, and standard output may carry audio
-        getattr(ort, "preload_dlls", lambda: None)()
-    missing = re.search(r"^Failed to load [^\s/\\]+: (.+)$", said.getvalue(), re.MULTILINE)
-    if missing:
-        return missing[1]
-    try:
-        driver = ctypes.CDLL(_DRIVER)
-    except OSError as error:
-        return one_line(error)
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return "the NVIDIA driver finds no device"
-    return "" if device_id < count.value else f"there are {count.value} CUDA devices, from 0 on"
-
-
 @cache
 def int8_overflows(ort: ModuleType) -> bool:
     """Return whether ONNX Runtime's fast multiplications of 8-bit matrices overflow on this CPU.
@@ -193,13 +144,11 @@ def int8_overflows(ort: ModuleType) -> bool:
     x86 without VNNI adds pairs of products in 16 bits, which saturate. The session option
     `session.x64quantprecision` avoids that, but on AVX-512 CPUs with VNNI it makes the LSTM take slower
     kernels for nothing, and ONNX Runtime does not say which kernels it takes. So the largest sum of
-    products, 64 times 255 times 127, is computed once, with as many rows as those kernels take at a time.
-
-    Args:
-        ort: The onnxruntime module. What it answers is kept for the process.
+    products, 64 times 255 times 127, is computed, once in a process, with as many rows as those kernels
+    take at a time.
 
     Raises:
-        InstallError: It cannot multiply at all.
+        InstallError: ONNX Runtime cannot multiply at all.
     """
     options = session_options(ort, 1)  # one thread: starts none
     inputs = np.full(_PROBE_SHAPE, _LARGEST_INPUT, np.uint8)
@@ -217,6 +166,30 @@ def int8_overflows(ort: ModuleType) -> bool:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message; ONNX Runtime's have many."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _why_no_cuda(ort: ModuleType, device_id: int) -> str:
+    """Return what is missing for CUDA, "" where nothing is.
+
+    A session that is made in vain would make ONNX Runtime print to standard error. The library of its
+    CUDA provider cannot be loaded for a try: unless ONNX Runtime loads it, it ends the process.
+    """
+    if _CUDA not in ort.get_available_providers():
+        return "this ONNX Runtime is built without CUDA: run pip uninstall onnxruntime"
+    said = io.StringIO()
+    with redirect_stdout(said):  # it prints what is missing, and standard output may carry audio
+        getattr(ort, "preload_dlls", lambda: None)()
+    missing = re.search(r"^Failed to load [^\s/\\]+: (.+)$", said.getvalue(), re.MULTILINE)
+    if missing:
+        return missing[1]
+    try:
+        driver = ctypes.CDLL(_DRIVER)
+    except OSError as error:
+        return one_line(error)
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return "the NVIDIA driver finds no device"
+    return "" if device_id < count.value else f"there are {count.value} CUDA devices, from 0 on"
 
 
 def _create(ort: ModuleType, model: str | bytes, options: Any, providers: list[Any]) -> Any:

@@ -49,16 +49,9 @@ def save_spectrograms(
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True, sharey=True)
     extent = (0.0, len(noisy) / sample_rate, 0.0, sample_rate / 2000)
+    scale = {"vmin": top - _RANGE_DB, "vmax": top, "cmap": "magma", "extent": extent}
     images = [
-        axis.imshow(
-            level,
-            origin="lower",
-            aspect="auto",
-            extent=extent,
-            vmin=top - _RANGE_DB,
-            vmax=top,
-            cmap="magma",
-        )
+        axis.imshow(level, origin="lower", aspect="auto", **scale)
         for axis, level in zip(axes, levels, strict=True)
     ]
     axes[0].set(title="noisy", ylabel="frequency in kHz")
@@ -71,7 +64,7 @@ def save_spectrograms(
 def _level_db(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
     """Return the level of every bin, a full-scale sine at 0 dB, [F, columns].
 
-    Long recordings are drawn from frames that lie apart, as no picture has room for all.
+    Long recordings are drawn from frames that lie apart, as a picture has no room for all.
     """
     n_fft = max(16, 2 * round(sample_rate * _WINDOW_S / 2))
     n_columns = min(_MAX_COLUMNS, 1 + 4 * len(samples) // n_fft)

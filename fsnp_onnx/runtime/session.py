@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import (
-    ArgumentError,
     ArgumentTypeError,
     FsnpError,
     MissingFileError,
@@ -22,6 +21,7 @@ from fsnp_onnx.errors import (
     RunError,
 )
 from fsnp_onnx.runtime import ort
+from fsnp_onnx.runtime.arguments import check_provider
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.spec import METADATA_KEY, ModelSpec, TensorSpec
 
@@ -55,7 +55,7 @@ class Session:
         device_id: int = 0,
     ) -> None:
         """Open a file; the arguments and the errors are those of `Enhancer`."""
-        _check(provider, threads, device_id)
+        check_provider(provider, threads, device_id)
         self.name, self._model = _named(model)
         self._provider, self._threads, self._device_id = provider, threads, device_id
         self._opened = self._open("float32")
@@ -146,16 +146,6 @@ _alive: weakref.WeakSet[_Opened] = weakref.WeakSet()
 _inherited: list[_Opened] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _inherited.extend(_alive))
-
-
-def _check(provider: object, threads: object, device_id: object) -> None:
-    if provider not in ("auto", "cpu", "cuda"):
-        raise ArgumentError("provider", f"is {provider!r}; give 'auto', 'cpu' or 'cuda'")
-    most = max(os.cpu_count() or 1, 64)  # more would spin against each other
-    if threads is not None and not (type(threads) is int and 1 <= threads <= most):
-        raise ArgumentError("threads", f"is {threads!r}; give 1 to {most}, or None for all CPUs")
-    if not (type(device_id) is int and 0 <= device_id < 1 << 31):
-        raise ArgumentError("device_id", f"is {device_id!r}; give a whole number of 0 or more")
 
 
 def _named(model: object) -> tuple[str, str | bytes]:

@@ -32,10 +32,7 @@ def stft(samples: NDArray[np.float32], spec: StftSpec, n_frames: int) -> NDArray
     Returns:
         complex64 [F, T].
     """
-    spectrum = np.empty((spec.n_freqs, n_frames), np.complex64)
-    for frames, block in stft_blocks(samples, spec, n_frames):
-        spectrum[:, frames] = block
-    return spectrum
+    return np.concatenate([block for _, block in stft_blocks(samples, spec, n_frames)], axis=1)
 
 
 def stft_blocks(
@@ -81,7 +78,7 @@ def istft(
     squared_window = np.square(window)
     hop, n_frames = spec.hop_length, spec.n_frames(n_samples) + 1
     total = np.zeros((n_frames - 1) * hop + spec.n_fft, np.float32)
-    weight = np.zeros(spec.n_fft, np.float32)  # of the samples that the next frames reach, too
+    weight = np.zeros(spec.n_fft, np.float32)  # of the samples that the next frames reach as well
     index = 0
     for block in blocks:
         frames = np.fft.irfft(block.T, spec.n_fft) * window
@@ -100,7 +97,7 @@ def istft(
 
 
 def _divide(total: NDArray[np.float32], weight: NDArray[np.float32]) -> None:
-    """Divide in place, but for the outermost samples, under no window, which are cut off anyway."""
+    """Divide in place, but for the outermost samples, under no window, which are dropped anyway."""
     np.divide(total, weight[: total.size], out=total, where=weight[: total.size] > 0)
 
 

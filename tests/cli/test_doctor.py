@@ -117,4 +117,4 @@ def test_wrong_wheels_are_reported_beside_the_rest(
     printed = capsys.readouterr().out
     assert "error: " in printed
     assert "pip" in printed
-    assert ("not installed" in printed) == (not wheels)
+    assert ("ONNX Runtime is not installed" in printed) == (not wheels)

@@ -9,13 +9,21 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile as sf
 
 from fsnp_onnx import Enhancer
-from fsnp_onnx.errors import ArgumentError, AudioError, FsnpError, MissingFileError, OutputError
+from fsnp_onnx.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    AudioError,
+    FsnpError,
+    MissingFileError,
+    OutputError,
+)
 from fsnp_onnx.runtime.recording import enhance_recording
 from tests.runtime.models import UNITY, with_mask
 from tests.runtime.signals import noise
@@ -129,6 +137,14 @@ def test_a_wrong_limit_is_found_before_the_input_is_read(unity: Enhancer, tmp_pa
         unity.enhance_file(tmp_path / "none.wav", tmp_path / "x.wav", attenuation_limit_db=-1)
 
 
+@pytest.mark.parametrize("file", [None, 3, b"bytes"])
+def test_what_is_neither_path_nor_file_is_refused_by_name(unity: Enhancer, file: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"input is .*; give a path or a binary file"):
+        unity.enhance_file(file, io.BytesIO())
+    with pytest.raises(ArgumentTypeError, match=r"output is .*; give a path or a binary file"):
+        unity.enhance_file(io.BytesIO(), file)
+
+
 def test_a_failure_leaves_nothing(noisy: Path) -> None:
     with pytest.raises(FsnpError, match="overflow"):
         Enhancer(with_mask(np.nan), "cpu").enhance_file(noisy, noisy.with_name("x.wav"))
@@ -149,7 +165,7 @@ def test_the_plot_is_drawn_before_the_output_appears(unity: Enhancer, noisy: Pat
 
 
 INTERRUPTED = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
 import numpy as np
 from fsnp_onnx import Enhancer
 
@@ -162,6 +178,7 @@ class Endless(Enhancer):
 
 def interrupt():
     began.wait()
+    time.sleep(0.5)  # the main thread waits by now
     os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=interrupt, daemon=True).start()
