@@ -36,6 +36,8 @@ SHOWN = (
     "fsnp-enhance recordings -r -o clean/ --engine ray",
 )
 
+SLOW = re.compile(r"fsnp-|export_checkpoint|jobs=")  # starts several processes or exports
+
 
 class Block(NamedTuple):
     """A fenced block of a document."""
@@ -55,12 +57,12 @@ def blocks() -> list[Block]:
 
 
 def executed_blocks() -> list[object]:
-    """Return the blocks to run as parameters of a test; exports take their time."""
+    """Return the blocks to run as parameters of a test."""
     return [
         pytest.param(
             block,
             id=f"{block.document.name}, {block.language} {number}",
-            marks=[pytest.mark.slow] if "best_model" in block.code else [],
+            marks=[pytest.mark.slow] if SLOW.search(block.code) else [],
         )
         for number, block in enumerate(blocks())
         if block.document in EXECUTED.get(block.language, [])
