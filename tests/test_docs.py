@@ -35,7 +35,6 @@ SHOWN = (
     "fsnp-enhance s3://",
     "fsnp-enhance recordings -r -o clean/ --engine ray",
 )
-
 SLOW = re.compile(r"fsnp-|export_checkpoint|jobs=")  # starts several processes or exports
 
 
