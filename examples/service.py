@@ -1,4 +1,11 @@
-"""A web service that enhances what is posted to it; run it as the README says."""
+"""A web service: it enhances the sound file that is posted to it and answers with a WAV.
+
+Start it and try it::
+
+    pip install 'fsnp-onnx[cpu]' starlette uvicorn
+    uvicorn --app-dir examples --port 8000 service:app
+    curl --data-binary @noisy.wav http://127.0.0.1:8000/enhance -o clean.wav
+"""
 
 import io
 
@@ -11,11 +18,11 @@ from starlette.routing import Route
 
 from fsnp_onnx import Enhancer
 
-enhancer = Enhancer()
+enhancer = Enhancer()  # one for all requests: many threads may use it
 
 
 async def enhance(request: Request) -> Response:
-    """Enhance the posted sound file and answer with a WAV."""
+    """Enhance the posted sound file."""
     body = io.BytesIO(await request.body())
     try:
         noisy, sample_rate = soundfile.read(body, dtype="float32")

@@ -1,37 +1,172 @@
-"""The documents and the code say the same."""
+"""The documents do what they show: their code runs, their links lead somewhere."""
 
 from __future__ import annotations
 
 import importlib
 import io
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import soundfile
 from starlette.testclient import TestClient
 
+from fsnp_onnx import Enhancer
+
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
+README = ROOT / "README.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
+SAMPLE = ROOT / "samples" / "hiss_0db_noisy.flac"
+GOLDEN = ROOT / "tests" / "data" / "golden" / "tsse_wide"
+MODEL = ROOT / "fsnp_onnx" / "models" / "default.onnx"
+EXECUTED = {"python": DOCUMENTS, "sh": [README, ROOT / "docs" / "scaling.md"]}
+# What a ```console block shows and no test runs: it installs something, tests this project, or
+# needs a cluster or a bucket.
+SHOWN = (
+    "pip install ",
+    "make ",
+    "ray ",
+    "fsnp-enhance s3://",
+    "fsnp-enhance recordings -r -o clean/ --engine ray",
+)
+SLOW = re.compile(r"fsnp-|export_checkpoint|jobs=")  # starts several processes or exports
 
 
-def test_the_service_of_the_readme_is_the_example() -> None:
-    example = (ROOT / "examples" / "service.py").read_text("utf-8")
-    assert example.split('"""\n\n', 1)[1] in README
+class Block(NamedTuple):
+    """A fenced block of a document."""
+
+    document: Path
+    language: str
+    code: str
 
 
-def test_every_file_the_documents_name_exists() -> None:
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text("utf-8")):
-            assert (document.parent / target).exists(), f"{document.name} links {target}"
+def blocks() -> list[Block]:
+    fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    return [
+        Block(document, *found)
+        for document in DOCUMENTS
+        for found in fenced.findall(document.read_text("utf-8"))
+    ]
 
 
-def test_every_module_is_on_the_map() -> None:
-    for part in ("export", "runtime"):
-        folder = ROOT / "fsnp_onnx" / part
-        described = (folder / "__init__.py").read_text("utf-8")
-        for module in folder.glob("*.py"):
-            assert module.name == "__init__.py" or module.name in described
+def executed_blocks() -> list[object]:
+    """Return the blocks to run as parameters of a test."""
+    return [
+        pytest.param(
+            block,
+            id=f"{block.document.name}, {block.language} {number}",
+            marks=[pytest.mark.slow] if SLOW.search(block.code) else [],
+        )
+        for number, block in enumerate(blocks())
+        if block.document in EXECUTED.get(block.language, [])
+    ]
+
+
+def headings(document: Path) -> set[str]:
+    """Return the anchors of a document."""
+    titles = re.findall(r"^#+ (.*)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with the files that the documents speak of."""
+    noisy, sample_rate = soundfile.read(SAMPLE, dtype="float32")
+    (tmp_path / "recordings" / "deep").mkdir(parents=True)
+    soundfile.write(tmp_path / "noisy.wav", noisy, sample_rate)
+    soundfile.write(tmp_path / "recordings" / "first.flac", noisy[:16000], sample_rate)
+    soundfile.write(
+        tmp_path / "recordings" / "deep" / "second.wav", noisy[16000:30000], sample_rate
+    )
+    shutil.copy(MODEL, tmp_path / "model.onnx")
+    shutil.copy(GOLDEN.with_suffix(".tar"), tmp_path / "best_model.tar")
+    shutil.copy(GOLDEN.with_suffix(".toml"), tmp_path / "train.toml")
+    return tmp_path
+
+
+def run(block: Block, folder: Path) -> None:
+    """Run a block as a user would: a script, or commands in a shell."""
+    script = folder / f"script.{block.language}"
+    script.write_text(block.code, "utf-8")
+    interpreter = [sys.executable] if block.language == "python" else ["bash", "-euo", "pipefail"]
+    commands = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PATH": os.pathsep.join([commands, os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [*interpreter, script.name],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", executed_blocks())
+def test_code_of_the_documents_runs_and_writes_what_it_says(block: Block, folder: Path) -> None:
+    if "export_checkpoint" in block.code:
+        (folder / "model.onnx").unlink()
+    run(block, folder)
+    for names in re.findall(r"# writes (.+)", block.code):
+        for name in names.split(" and "):
+            assert (folder / name).exists()
+
+
+def test_what_is_shown_and_not_run_installs_or_needs_more_than_this_machine() -> None:
+    lines = [line for b in blocks() if b.language == "console" for line in b.code.splitlines()]
+    assert lines
+    assert [line for line in lines if not line.startswith(SHOWN)] == []
+
+
+def test_commands_that_are_not_run_have_options_that_exist() -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-c", "from fsnp_onnx.cli.start import enhance; enhance()", "--help"],
+        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for block in blocks():
+        for arguments in re.findall(r"fsnp-enhance (.*)", block.code):
+            for option in re.findall(r"--[a-z-]+", arguments):
+                assert option in help_text
+
+
+def test_the_client_of_the_format_page_gives_the_samples_that_the_package_gives(
+    folder: Path,
+) -> None:
+    (client,) = [b for b in blocks() if b.document.name == "format.md" and b.language == "python"]
+    noisy, sample_rate = soundfile.read(SAMPLE, frames=5 * 256 + 255, dtype="float32")
+    soundfile.write(folder / "noisy.wav", noisy, sample_rate, subtype="FLOAT")
+    run(client, folder)
+    enhanced, _ = soundfile.read(folder / "clean.wav", dtype="float32")
+    # some roundings to float32 of numbers up to 1
+    np.testing.assert_allclose(enhanced, Enhancer().enhance(noisy, sample_rate), rtol=0, atol=1e-6)
+
+
+def test_the_enhanced_sample_is_what_the_bundled_model_gives() -> None:
+    noisy, sample_rate = soundfile.read(SAMPLE, dtype="float32")
+    shown, _ = soundfile.read(SAMPLE.with_name("hiss_0db_enhanced.flac"), dtype="float32")
+    enhanced = Enhancer().enhance(noisy, sample_rate)
+    np.testing.assert_allclose(enhanced, shown, rtol=0, atol=1 / 32768)  # one step of 16 bits
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files_and_headings_that_exist(document: Path) -> None:
+    for target, _, anchor in re.findall(r"\]\(([^)#:]*)(#([^)]+))?\)", document.read_text("utf-8")):
+        linked = document.parent / target if target else document
+        assert linked.exists(), f"{document.name} links {target}"
+        assert not anchor or anchor in headings(linked), f"{document.name} links {target}#{anchor}"
 
 
 def test_the_service_enhances_what_is_posted_and_refuses_the_rest(
@@ -39,7 +174,7 @@ def test_the_service_enhances_what_is_posted_and_refuses_the_rest(
 ) -> None:
     monkeypatch.syspath_prepend(ROOT / "examples")
     client = TestClient(importlib.import_module("service").app)
-    noisy = (ROOT / "samples" / "hiss_0db_noisy.flac").read_bytes()
+    noisy = SAMPLE.read_bytes()
     answer = client.post("/enhance", content=noisy)
     assert answer.status_code == 200
     enhanced, sample_rate = soundfile.read(io.BytesIO(answer.content))
