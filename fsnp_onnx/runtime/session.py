@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import weakref
 from dataclasses import dataclass
@@ -139,13 +140,20 @@ class Session:
             self._opened = self._open("int8")
 
 
-# Freeing an inherited session in a forked child waits for its threads, whose ids now belong to threads
-# of a new session: for ever. So a child keeps every inherited session alive, those that wait for garbage
-# collection included.
 _alive: weakref.WeakSet[_Opened] = weakref.WeakSet()
-_inherited: list[_Opened] = []
+
+
+def _keep_inherited() -> None:
+    """Let a forked child never free the sessions of its parent, not even when it ends.
+
+    Freeing one waits for its threads, whose ids now belong to threads of a new session: for ever.
+    """
+    for opened in list(_alive):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(opened.session))
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _inherited.extend(_alive))
+    os.register_at_fork(after_in_child=_keep_inherited)
 
 
 def _named(model: object) -> tuple[str, str | bytes]:

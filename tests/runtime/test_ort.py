@@ -216,6 +216,17 @@ def test_what_cuda_lacks_is_found_before_a_session_is_made_for_it(
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_hosts_log_level_is_left_alone(
+    gpu_wheel: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "set_default_logger_severity", pytest.fail)
+    monkeypatch.setattr(onnxruntime, "set_default_logger_verbosity", pytest.fail)
+    open_model(UNITY, "cuda")
+    missing_driver(gpu_wheel)
+    with pytest.warns(UserWarning, match="running on the CPU"):
+        open_model(INT8, "auto")
+
+
 def test_auto_says_once_that_it_falls_back(gpu_wheel: Machine) -> None:
     missing_library(gpu_wheel)
     with pytest.warns(UserWarning, match="libcublasLt.*running on the CPU") as caught:

@@ -173,6 +173,8 @@ began = threading.Event()
 
 class Endless(Enhancer):
     def enhance(self, *_, **__):
+        # a thread inside the model hears no signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         began.set()
         threading.Event().wait()
 

@@ -71,14 +71,15 @@ def test_strided_input_is_accepted() -> None:
     assert MaskModel(UNITY).run(real[..., ::2], imag[..., ::2]).shape == (1, 2, 257, 10)
 
 
+@pytest.mark.parametrize("imag", [(1, 100, 20), (2, 257, 20), (1, 257)])
 def test_a_run_that_fails_is_an_error_of_ours_and_prints_nothing(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], imag: tuple[int, ...]
 ) -> None:
-    real, imag = spectra(1, 20)
+    real, _ = spectra(3, 20)
     with pytest.raises(
-        RunError, match=r"unity\.onnx failed on noisy_real \(1, 100, 20\)"
+        RunError, match=r"unity\.onnx failed on noisy_real \(3, 257, 20\)"
     ) as caught:
-        MaskModel(UNITY).run(real[:, :100], imag[:, :100])
+        MaskModel(UNITY).run(real, np.zeros(imag, np.float32))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
@@ -104,18 +105,23 @@ def test_relative_path_survives_a_change_of_folder(
 FORK = """
 import gc, os, sys, time
 import numpy as np
+import onnxruntime
 from fsnp_onnx.runtime.mask_model import MaskModel
 
-spectra = np.ones((2, 1, 257, 8), np.float32)
-model, garbage = MaskModel(sys.argv[1], "cpu"), [MaskModel(sys.argv[1], "cpu")]
+made, create = [], onnxruntime.InferenceSession
+onnxruntime.InferenceSession = lambda *a, **k: made.append(1) or create(*a, **k)
+spectra = np.ones((2, 1, 257, 100), np.float32)  # enough for two threads to share
+model, *garbage = (MaskModel(sys.argv[1], "cpu", threads=2) for _ in range(2))
 for each in model, *garbage:
     expected = each.run(*spectra)
 gc.disable()
 garbage.append(garbage)
 del garbage, each
+made.clear()
 child = os.fork()
 if child == 0:
     assert np.array_equal(model.run(*spectra), expected)
+    assert len(made) == 1
     gc.collect()
     sys.exit(0)  # as the workers of a pre-forking server end
 deadline = time.monotonic() + 60
