@@ -112,10 +112,6 @@ class VerificationError(FsnpError, ArithmeticError):
     """An exported file whose numbers differ too much from its reference."""
 
 
-class ParityError(VerificationError):  # to be replaced by its two meanings above
-    """An exported graph whose numbers differ from its network's."""
-
-
 class SamplesTypeError(AudioError, TypeError):  # to be replaced by ArgumentTypeError
     """Samples that are no float array."""
 

@@ -6,7 +6,7 @@ names are those of published checkpoints. It differs from the published code in 
 drops frequency bands, so that a batch gives row by row what single utterances give, and it takes the
 real and imaginary spectrum and computes the magnitude itself.
 
-In float64 this network is the reference of every parity check.
+In float64 this network is the reference that exported files are verified against.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fsnp_onnx.network import attention as att
-from fsnp_onnx.network.config import MulcaForm, NetworkConfig
+from fsnp_onnx.network.config import MulcaVariant, NetworkConfig
 from fsnp_onnx.network.norms import Statistics, normalise, statistics
 from fsnp_onnx.network.sequence import RecurrentModel, TcnModel
 
@@ -136,18 +136,18 @@ def neighbourhoods(config: NetworkConfig) -> Tensor:
     return torch.cat([around(config.sb_num_neighbors), *branches], dim=1)
 
 
-def with_mulca(network: FullSubNetPlus, form: MulcaForm | None) -> FullSubNetPlus:
-    """Return a copy of a trained network with another form of MulCA (None changes nothing).
+def with_mulca(network: FullSubNetPlus, variant: MulcaVariant | None) -> FullSubNetPlus:
+    """Return a copy of a trained network with another variant of MulCA (None changes nothing).
 
-    Original and equivalent share their parameters; the simplified form is converted from them.
+    Original and equivalent share their parameters; the simplified variant is converted from them.
     """
     converted = copy.deepcopy(network)
-    if form is None or network.config.mulca == form:
+    if variant is None or network.config.mulca == variant:
         return converted
-    converted.config = replace(network.config, mulca=form)
+    converted.config = replace(network.config, mulca=variant)
     for branch in ("channel_attention", "channel_attention_real", "channel_attention_imag"):
         trained = getattr(network, branch)
-        if form == "simplified":
+        if variant == "simplified":
             attention: nn.Module = att.SimplifiedMulCA.from_original(trained)
         else:
             attention = build_attention(converted.config)
