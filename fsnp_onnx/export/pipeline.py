@@ -224,12 +224,13 @@ def _describe(
     network: FullSubNetPlus, checkpoint: Checkpoint, inferred: Inferred, options: ExportOptions
 ) -> ModelSpec:
     """Return the metadata of a file that is not verified yet."""
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
     return ModelSpec(
         stft=inferred.stft,
         min_frames=network.config.min_frames,
         look_ahead=network.config.look_ahead,
         mulca=network.config.mulca if network.config.attention == "TSSE" else None,
-        network=network.config.as_dict() | {"parameters": _count_parameters(network)},
+        network=network.config.as_dict() | {"parameters": n_parameters},
         provenance={
             "exporter": f"fsnp-onnx {metadata.version('fsnp-onnx')}",
             "torch": metadata.version("torch"),
@@ -250,10 +251,6 @@ def _stamp(model: onnx.ModelProto, spec: ModelSpec) -> bytes:
     onnx.checker.check_model(stamped, full_check=True)
     data: bytes = stamped.SerializeToString(deterministic=True)
     return data
-
-
-def _count_parameters(network: FullSubNetPlus) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _count_nodes(graph: Any) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fsnp_onnx.network import attention as att
 from fsnp_onnx.network.config import MulcaVariant, NetworkConfig
-from fsnp_onnx.network.norms import Statistics, normalise, statistics
+from fsnp_onnx.network.norms import normalise, statistics
 from fsnp_onnx.network.sequence import RecurrentModel, TcnModel
 
 Branch = Literal["", "_real", "_imag"]
@@ -50,18 +50,25 @@ class FullSubNetPlus(nn.Module):
         attended: Tensor = getattr(self, f"channel_attention{branch}")(x)
         return attended
 
-    def statistics(self, branch_input: Tensor) -> Statistics:
-        """Return centre and spread of a branch's input [B, F, T]."""
-        return statistics(branch_input, self.config.norm)
+    def branch_input(
+        self,
+        branch: Branch,
+        noisy_real: Tensor,
+        noisy_imag: Tensor,
+        sum_dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Return the normalised and attended input of one branch, [B, F, T + look_ahead].
 
-    def branch_input(self, branch: Branch, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
-        """Return the normalised and attended input of one branch, [B, F, T + look_ahead]."""
+        The sums of the norm are taken in ``sum_dtype``, by default that of the spectrum.
+        """
         magnitude = torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag)
         parts = {"": magnitude, "_real": noisy_real, "_imag": noisy_imag}
         divided_by = magnitude if self.config.complex_norm == "magnitude" else parts[branch]
         padding = (0, self.config.look_ahead)
         x, divided_by = (nn.functional.pad(part, padding) for part in (parts[branch], divided_by))
-        return self.attend(branch, normalise(x, self.statistics(divided_by)))
+        centre, spread = statistics(divided_by.to(sum_dtype or x.dtype), self.config.norm)
+        centre = centre if centre is None else centre.to(x.dtype)
+        return self.attend(branch, normalise(x, (centre, spread.to(x.dtype))))
 
     def full_band(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
         """Run the three full-band branches.

@@ -25,12 +25,7 @@ from torch import Tensor, nn
 
 from fsnp_onnx.export.graph.statistics import SOURCES, export_statistics
 from fsnp_onnx.export.graph.tcn import array, tcn_block, tcn_block_weights, tcn_blocks
-from fsnp_onnx.export.graph.torch_export import (
-    EXAMPLE_BATCH,
-    EXAMPLE_FRAMES,
-    TensorPort,
-    export_module,
-)
+from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, Port, export_module
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import Branch, FullSubNetPlus
@@ -70,10 +65,10 @@ def full_band_stage(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
 
 def _export_branch_input(network: FullSubNetPlus, branch: Branch, opset: int) -> onnx.ModelProto:
     example = torch.ones(EXAMPLE_BATCH, network.config.n_freqs, EXAMPLE_FRAMES)
-    inputs = {TensorPort(name, (0, 2)): example for name in INPUT_NAMES}
+    inputs = {Port(name, (0, 2)): example for name in INPUT_NAMES}
     sums = () if branch else norms.sums_over_time(network.config.norm)
-    outputs = [TensorPort(f"input{branch}", (0, 1))]
-    outputs += [TensorPort(f"attended_{name}", (0,)) for name in sums]
+    outputs = [Port(f"input{branch}", (0, 1))]
+    outputs += [Port(f"attended_{name}", (0,)) for name in sums]
     model = export_module(BranchInput(network, branch), inputs, outputs, opset)
     return compose.add_prefix(model, f"branch{branch}_", rename_inputs=False, rename_outputs=False)
 
@@ -87,31 +82,15 @@ class BranchInput(nn.Module):
 
     def __init__(self, network: FullSubNetPlus, branch: Branch) -> None:
         super().__init__()
-        self.network = _WithFloat64Statistics(network)
+        self.network = network
         self.branch = branch
         self.n_sums = 0 if branch else len(norms.sums_over_time(network.config.norm))
 
     def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
         """Return the input and its sums."""
-        x = self.network.branch_input(self.branch, noisy_real, noisy_imag)
+        x = self.network.branch_input(self.branch, noisy_real, noisy_imag, torch.float64)
         sums = [(x.double() ** power).sum(-1) for power in range(1, self.n_sums + 1)]
         return (x.permute(2, 0, 1).contiguous(), *sums)
-
-
-class _WithFloat64Statistics(FullSubNetPlus):
-    """The attentions of a given network, all norms summed in float64."""
-
-    def __init__(self, network: FullSubNetPlus) -> None:
-        nn.Module.__init__(self)
-        self.config = network.config
-        for name, module in network.named_children():
-            if name.startswith("channel_attention"):
-                self.add_module(name, module)
-
-    def statistics(self, branch_input: Tensor) -> norms.Statistics:
-        centre, spread = super().statistics(branch_input.double())
-        dtype = branch_input.dtype
-        return centre if centre is None else centre.to(dtype), spread.to(dtype)
 
 
 def tcn_glue(network: FullSubNetPlus) -> onnx.GraphProto:

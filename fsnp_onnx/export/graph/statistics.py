@@ -14,12 +14,7 @@ import torch
 from onnx import compose
 from torch import Tensor, nn
 
-from fsnp_onnx.export.graph.torch_export import (
-    EXAMPLE_BATCH,
-    EXAMPLE_FRAMES,
-    TensorPort,
-    export_module,
-)
+from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, Port, export_module
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import Norm
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, neighbourhoods
@@ -35,18 +30,18 @@ def statistics_names(norm: Norm) -> tuple[str, ...]:
 def export_statistics(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
     """Export the statistics: from sums over time, or for cumulative norms from the sources."""
     config = network.config
-    inputs: dict[TensorPort, Tensor] = {}
+    inputs: dict[Port, Tensor] = {}
     if norms.is_cumulative(config.norm):
         source = torch.ones(EXAMPLE_FRAMES, EXAMPLE_BATCH, config.n_freqs)
-        inputs = {TensorPort(name, (0, 1)): source for name in SOURCES}
+        inputs = {Port(name, (0, 1)): source for name in SOURCES}
         axes: tuple[int, ...] = (0, 1)
     else:
-        inputs = {TensorPort("n_frames", ()): torch.tensor([EXAMPLE_FRAMES])}
+        inputs = {Port("n_frames", ()): torch.tensor([EXAMPLE_FRAMES])}
         sums = torch.ones(EXAMPLE_BATCH, config.n_freqs, dtype=torch.float64)
         for name in norms.sums_over_time(config.norm):
-            inputs |= {TensorPort(f"{source}_{name}", (0,)): sums for source in SOURCES}
+            inputs |= {Port(f"{source}_{name}", (0,)): sums for source in SOURCES}
         axes = (0,)
-    outputs = [TensorPort(name, axes) for name in statistics_names(config.norm)]
+    outputs = [Port(name, axes) for name in statistics_names(config.norm)]
     model = export_module(SubBandStatistics(network), inputs, outputs, opset)
     return compose.add_prefix(model, "statistics_", rename_inputs=False, rename_outputs=False)
 

@@ -16,12 +16,7 @@ from torch import Tensor, nn
 
 from fsnp_onnx.export.graph.statistics import SOURCES, statistics_names
 from fsnp_onnx.export.graph.tcn import Float64GroupNorm
-from fsnp_onnx.export.graph.torch_export import (
-    EXAMPLE_BATCH,
-    EXAMPLE_FRAMES,
-    TensorPort,
-    export_module,
-)
+from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, Port, export_module
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import NetworkConfig, Norm
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, neighbourhoods
@@ -42,24 +37,24 @@ def sub_band_block(network: FullSubNetPlus, block_frames: int, opset: int) -> on
     source = torch.ones(n_frames, EXAMPLE_BATCH, config.n_freqs)
     cumulative = norms.is_cumulative(config.norm)
     statistic, statistic_axes = (source, axes) if cumulative else (source[0, :, :1], (0,))
-    inputs = {TensorPort(name, axes): source for name in SOURCES}
+    inputs = {Port(name, axes): source for name in SOURCES}
     for name in statistics_names(config.norm):
-        inputs[TensorPort(name, statistic_axes)] = statistic
+        inputs[Port(name, statistic_axes)] = statistic
     if not recurrent:
-        inputs[TensorPort("index", (0,))] = neighbourhoods(config)[:5]
-        return export_module(TcnStage(network), inputs, [TensorPort("mask", (0, 2, 3))], opset)
-    outputs = [TensorPort("mask", (0,))]
+        inputs[Port("index", (0,))] = neighbourhoods(config)[:5]
+        return export_module(TcnStage(network), inputs, [Port("mask", (0, 2, 3))], opset)
+    outputs = [Port("mask", (0,))]
     zero_state = torch.zeros(1, EXAMPLE_BATCH * config.n_freqs, config.sub_band_hidden_size)
     for name in state_names(config):
-        inputs[TensorPort(name, (1,))] = zero_state
-        outputs.append(TensorPort(f"{name}_out", (1,)))
+        inputs[Port(name, (1,))] = zero_state
+        outputs.append(Port(f"{name}_out", (1,)))
     return export_module(RecurrentStage(network), inputs, outputs, opset)
 
 
 class RecurrentStage(nn.Module):
     """One block of frames through the LSTM or GRU, state in and state out.
 
-    Every layer has states of its own, so that they need not be cut apart and joined again.
+    Every layer has its own states, so they need not be split and joined again.
 
     Shape: sources four [n, B, F], statistics [B, 1] or [n, B, F], states [1, B F, H]
     -> mask [B, 2, F, n], states.

@@ -26,7 +26,7 @@ EXAMPLE_FRAMES: Final = 37  # verification probes have other lengths
 
 
 @dataclass(frozen=True)
-class TensorPort:
+class Port:
     """An input or output of a stage: its name and which of its axes are dynamic."""
 
     name: str
@@ -34,7 +34,7 @@ class TensorPort:
 
 
 def export_module(
-    module: nn.Module, inputs: dict[TensorPort, Tensor], outputs: Sequence[TensorPort], opset: int
+    module: nn.Module, inputs: dict[Port, Tensor], outputs: Sequence[Port], opset: int
 ) -> onnx.ModelProto:
     """Export a module from tensors to tensors.
 
@@ -82,7 +82,7 @@ def _export(*arguments: Any, **options: Any) -> Any:
         ) from error
 
 
-def _check_dynamic_axes(model: onnx.ModelProto, outputs: Sequence[TensorPort]) -> None:
+def _check_dynamic_axes(model: onnx.ModelProto, outputs: Sequence[Port]) -> None:
     for port, output in zip(outputs, model.graph.output, strict=True):
         dims = output.type.tensor_type.shape.dim
         frozen = [axis for axis in port.dynamic_axes if dims[axis].HasField("dim_value")]
