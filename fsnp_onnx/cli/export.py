@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, replace
 from enum import StrEnum
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 app = new_app()
 
-_ADVANCED: Final = "Advanced"
+_advanced = partial(typer.Option, rich_help_panel="Advanced")
 _TOOL_CHAIN: Final = ("torch", "onnx", "onnxsim", "onnxscript")
 _EXAMPLES: Final = """\b
 Examples:
-  fsnp-export best_model.tar                      original and simplified MulCA, beside it
-  fsnp-export best_model.tar --config train.toml  for what the tensors do not tell
-  fsnp-export best_model.tar --mulca original -o enhance.onnx --report out.json
-  fsnp-export best_model.tar --precision int8     quantised for CPUs
+  fsnp-export best_model.tar                    original and simplified MulCA
+  fsnp-export best_model.tar --config train.toml --report report.json
+  fsnp-export best_model.tar --mulca original -o enhance.onnx
+  fsnp-export best_model.tar --precision int8   quantised for CPUs
 """
 
 
@@ -79,45 +80,29 @@ def export(  # noqa: PLR0913 - one parameter for each option
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
     version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
     report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="JSON",
-            help="Write what was found and verified.",
-            rich_help_panel=_ADVANCED,
-        ),
+        Path | None, _advanced(metavar="JSON", help="Write what was found and verified.")
     ] = None,
     min_snr_db: Annotated[
         float | None,
-        typer.Option(
+        _advanced(
             min=0,
             metavar="DB",
             help="How close int8 must come to float32 on speech, in dB SNR; otherwise no file is "
             f"written. Default: {ExportOptions.min_snr_db:g}.",
-            rich_help_panel=_ADVANCED,
         ),
     ] = None,
     block_frames: Annotated[
         int,
-        typer.Option(
+        _advanced(
             min=BLOCK_FRAMES.start,
             max=BLOCK_FRAMES.stop - 1,
             help="Frames per step of the sub-band model; int8 rounds their input on one scale.",
-            rich_help_panel=_ADVANCED,
         ),
     ] = ExportOptions.block_frames,
     opset: Annotated[
-        int,
-        typer.Option(
-            min=OPSETS.start,
-            max=OPSETS.stop - 1,
-            help="ONNX operator set.",
-            rich_help_panel=_ADVANCED,
-        ),
+        int, _advanced(min=OPSETS.start, max=OPSETS.stop - 1, help="ONNX operator set.")
     ] = ExportOptions.opset,
-    no_simplify: Annotated[
-        bool,
-        typer.Option("--no-simplify", help="Leave onnxsim out.", rich_help_panel=_ADVANCED),
-    ] = False,
+    no_simplify: Annotated[bool, _advanced("--no-simplify", help="Leave onnxsim out.")] = False,
 ) -> None:
     """Export a FullSubNet+ checkpoint to ONNX and verify every file against the network."""
     load_onnxruntime()

@@ -133,7 +133,7 @@ def _check_output(path: Path, sources: Sequence[Path], *, force: bool) -> None:
     if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
         raise OutputError(f"output {path} is an input; give another output")
     if path.exists() and not force:
-        raise OutputError(f"output {path} exists already; give another one or force")
+        raise OutputError(f"output {path} exists already; give another output or force")
     if path.is_dir():
         raise OutputError(f"output {path} is a folder; give the path of a file")
     if not path.parent.is_dir():
