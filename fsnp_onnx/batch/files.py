@@ -88,8 +88,9 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
             limit.
         plot: PNG file for both spectrograms of one recording (extra ``[plot]``).
         recursive: Look into the folders below, too.
-        jobs: Recordings at a time, each in a process with a model of its own. Default: 1, in this
-            process; on a cluster as many as it has room for.
+        jobs: Recordings at a time, each in a process with a model of its own; a script that asks for
+            2 or more does so below ``if __name__ == "__main__":``. Default: 1, in this process; on
+            a cluster as many as it has room for.
         cluster: Run on Ray (extra ``[ray]``) in place of this machine.
         journal: JSON Lines file (.jsonl) that notes each step of each recording.
         resume: Go on with the run of the journal. What it did is yielded with ``skipped=True``.
