@@ -69,10 +69,7 @@ class Cluster:
 
 
 def enhance_on_cluster(
-    items: Iterator[Job | Done | Failed],
-    settings: Settings,
-    cluster: Cluster,
-    n_actors: int | None,
+    items: Iterator[Job | Done | Failed], settings: Settings, cluster: Cluster, n_actors: int | None
 ) -> Generator[Done | Failed]:
     """Yield the result of each recording, in the order in which they end.
 

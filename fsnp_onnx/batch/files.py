@@ -144,7 +144,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
             plan.require_free(str(log), kept, force=True)
             book = Journal(log, model, attenuation_limit_db, resume=resume, force=force)
             stack.enter_context(closing(book))
-        run = _Run(plan, kept, book, force, on_progress)
+        run = _Run(plan, kept, book, force, on_progress, n_total=len(plan) + len(plan.failed))
         longest_first = cluster is not None or (jobs or 1) > 1
         results = run.results(engine, stack.pop_all(), longest_first=longest_first)
     next(results)  # begun, so that closing it closes what it holds
@@ -222,24 +222,17 @@ def _enhance_here(
         yield enhance_job(item, enhancer, settings) if isinstance(item, Job) else item
 
 
+@dataclass(slots=True)
 class _Run:
     """The recordings of a plan through an engine, noted and told one by one."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        kept: list[str],
-        journal: Journal | None,
-        force: bool,  # noqa: FBT001 - of this module alone
-        on_progress: Callable[[Progress], object] | None,
-    ) -> None:
-        self._plan = plan
-        self._kept = kept
-        self._journal = journal
-        self._force = force
-        self._on_progress = on_progress or (lambda _: None)
-        self._n_finished = 0
-        self._n_total = len(plan) + len(plan.failed)
+    plan: Plan
+    kept: list[str]
+    journal: Journal | None
+    force: bool
+    on_progress: Callable[[Progress], object] | None
+    n_total: int
+    n_finished: int = 0
 
     def results(
         self, engine: Engine, resources: ExitStack, *, longest_first: bool
@@ -249,34 +242,35 @@ class _Run:
             yield None
             with closing(engine(self._items(longest_first=longest_first))) as results:
                 for result in results:
-                    if self._journal and not (isinstance(result, Done) and result.skipped):
-                        self._journal.finish(result)
-                    self._n_finished += 1
+                    if self.journal and not (isinstance(result, Done) and result.skipped):
+                        self.journal.finish(result)
+                    self.n_finished += 1
                     self._tell(result.input)
                     yield result
 
     def _items(self, *, longest_first: bool) -> Iterator[Job | Done | Failed]:
         """Yield the recordings that are still to be enhanced, and the results of all others."""
-        for name, error in self._plan.failed.items():
+        for name, error in self.plan.failed.items():
             yield Failed(name, None, error)
-        for job in self._plan.jobs(longest_first=longest_first):
+        for job in self.plan.jobs(longest_first=longest_first):
             if known := self._known_result(job):
                 yield known
                 continue
             self._tell(job.source)
-            if self._journal:
-                self._journal.begin(job)
+            if self.journal:
+                self.journal.begin(job)
             yield job
 
     def _known_result(self, job: Job) -> Done | Failed | None:
         try:
-            if self._journal and (done := self._journal.done(job)):
+            if self.journal and (done := self.journal.done(job)):
                 return done
-            may_replace = self._force or bool(self._journal and self._journal.is_own(job))
-            self._plan.require_free(job.target, [*self._kept, job.source], force=may_replace)
+            may_replace = self.force or bool(self.journal and self.journal.is_own(job))
+            self.plan.require_free(job.target, [*self.kept, job.source], force=may_replace)
         except (FsnpError, OSError) as error:  # the journal keeps what it tells of the output
             return Failed(job.source, None, error)
         return None
 
     def _tell(self, name: str) -> None:
-        self._on_progress(Progress(name, self._n_finished, self._n_total))
+        if self.on_progress:
+            self.on_progress(Progress(name, self.n_finished, self.n_total))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -24,7 +25,9 @@ from fsnp_onnx.runtime.recording import Done
 app = new_app()
 
 _STREAM = "-"
-_OUTPUT, _MANY, _WHERE = "Output and pictures", "Many recordings", "Where it runs"
+_output = partial(typer.Option, rich_help_panel="Output and pictures")
+_many = partial(typer.Option, rich_help_panel="Many recordings")
+_where = partial(typer.Option, rich_help_panel="Where it runs")
 _EXAMPLES = """Examples:
 fsnp-enhance talk.wav                     writes talk.enhanced.wav
 fsnp-enhance talk.mp3 -o clean.flac       also converts the container
@@ -75,90 +78,55 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
     attenuation_limit: Annotated[
         float | None,
-        typer.Option(
-            metavar="DB",
-            help="Mix the noisy signal back: no bin is attenuated by more.",
-            rich_help_panel=_OUTPUT,
-        ),
+        _output(metavar="DB", help="Mix the noisy signal back: no bin is attenuated by more."),
     ] = None,
     plot: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PNG",
-            help="Draw both spectrograms (for one recording).",
-            rich_help_panel=_OUTPUT,
-        ),
+        Path | None, _output(metavar="PNG", help="Draw both spectrograms (for one recording).")
     ] = None,
     as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="Print one JSON object per recording.", rich_help_panel=_OUTPUT
-        ),
+        bool, _output("--json", help="Print one JSON object per recording.")
     ] = False,
     summary: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.csv",
-            help="Write a table at the end, one row per recording.",
-            rich_help_panel=_OUTPUT,
-        ),
+        _output(metavar="FILE.csv", help="Write a table at the end, one row per recording."),
     ] = None,
     manifest: Annotated[
         Path | None,
-        typer.Option(
+        _many(
             metavar="FILE",
             help="Table (.csv or .jsonl) with the columns input and output, in place of INPUT.",
-            rich_help_panel=_MANY,
         ),
     ] = None,
     journal: Annotated[
         Path | None,
-        typer.Option(
+        _many(
             metavar="FILE.jsonl",
             help="Note each step of each recording, so that the run can be resumed.",
-            rich_help_panel=_MANY,
         ),
     ] = None,
     resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on with the run of the journal; skip what is done.",
-            rich_help_panel=_MANY,
-        ),
+        bool, _many("--resume", help="Go on with the run of the journal; skip what is done.")
     ] = False,
     provider: Annotated[
-        Literal["auto", "cpu", "cuda"],
-        typer.Option(help="cuda is an error where CUDA does not start.", rich_help_panel=_WHERE),
+        Literal["auto", "cpu", "cuda"], _where(help="cuda is an error where CUDA does not start.")
     ] = "auto",
     threads: Annotated[
         int | None,
-        typer.Option(
-            help="CPU threads of each job. Default: all this process may use, shared out.",
-            rich_help_panel=_WHERE,
-        ),
+        _where(help="CPU threads of each job. Default: all this process may use, shared out."),
     ] = None,
-    device_id: Annotated[
-        int, typer.Option(help="Number of the CUDA device.", rich_help_panel=_WHERE)
-    ] = 0,
+    device_id: Annotated[int, _where(help="Number of the CUDA device.")] = 0,
     engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option(help="This machine or a Ray cluster.", rich_help_panel=_WHERE),
+        Literal["local", "ray"], _where(help="This machine or a Ray cluster.")
     ] = "local",
     ray_address: Annotated[
         str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Of a running cluster. Default: RAY_ADDRESS, or start one here.",
-            rich_help_panel=_WHERE,
+        _where(
+            metavar="ADDRESS", help="Of a running cluster. Default: RAY_ADDRESS, or start one here."
         ),
     ] = None,
     gpus: Annotated[
         float | None,
-        typer.Option(
-            help="Share of a GPU that each job takes with ray and cuda. Default: 1.",
-            rich_help_panel=_WHERE,
-        ),
+        _where(help="Share of a GPU that each job takes with ray and cuda. Default: 1."),
     ] = None,
     version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
 ) -> None:
