@@ -42,6 +42,10 @@ class Bank:
         columns = zip(*tables, strict=True)
         self._clips = Clips(*(torch.cat(column).to(device) for column in columns))
 
+    def named(self, kind: str) -> list[str]:
+        """Return the groups of a kind: the one of that name, or all below it, KIND/SOURCE/NAME."""
+        return [name for name in self.groups if name.partition("/")[0] == kind]
+
     def choose(self, draw: Draw, groups: list[str], slots: int) -> Clips:
         """Draw `slots` clips for each entry of `groups`: tables [len(groups), slots]."""
         ranges = [self.groups[group] for group in groups]

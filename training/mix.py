@@ -27,29 +27,32 @@ from training.filters import (
     shift_formants,
 )
 
-# Shares of the voices. The artificial ones (kokoro) have a large share for their variety.
+# Shares of the voices: many readers first, then the few with hours each. What a bank lacks is left out.
 VOICES = {
-    "festvox_ru": 0.22,
-    "asterisk_it": 0.16,
-    "asterisk_ru": 0.16,
-    "gcin": 0.03,
-    "kokoro": 0.41,
-    "flite": 0.02,
+    "readers": 0.72,
+    "festvox_ru": 0.08,
+    "asterisk_it": 0.05,
+    "asterisk_ru": 0.05,
+    "gcin": 0.02,
+    "kokoro": 0.07,
+    "flite": 0.01,
 }
+CROWD = ("readers", "crowd")  # who talks in babble
 NOISE_SHARES = {
-    "coloured": 0.19,
-    "wind": 0.05,
-    "hum": 0.07,
-    "machine": 0.07,
-    "impulses": 0.08,
-    "bursts": 0.09,
-    "alarm": 0.05,
-    "babble": 0.14,
-    "loops": 0.13,
-    "speech_texture": 0.04,
-    "loop_texture": 0.03,
+    "recorded": 0.30,
+    "coloured": 0.13,
+    "wind": 0.03,
+    "hum": 0.05,
+    "machine": 0.05,
+    "impulses": 0.06,
+    "bursts": 0.06,
+    "alarm": 0.04,
+    "babble": 0.12,
+    "loops": 0.06,
+    "speech_texture": 0.03,
+    "loop_texture": 0.02,
     "speech_grains": 0.03,
-    "loop_grains": 0.03,
+    "loop_grains": 0.02,
 }
 SLOWEST, FASTEST = 0.85, 1.3
 SLOTS = 16  # clips joined to one row of speech
@@ -65,9 +68,10 @@ class Mixer:
         self._bank = bank
         self._seed = seed
         self._n_samples = n_samples
-        self._voices = {
-            name + suffix: share for name, share in VOICES.items() if name + suffix in bank.groups
-        }
+        voices = {kind: bank.named(kind + suffix) for kind in VOICES}
+        self._voices = {kind: groups for kind, groups in voices.items() if groups}
+        self._crowd = [name for kind in CROWD for name in bank.named(kind + suffix)]
+        self._recorded = bank.named("recorded" + suffix) or bank.named("recorded")
 
     def batch(self, step: int, rows: int) -> tuple[Tensor, Tensor]:
         """Return noisy mixtures and their targets, both [rows, n_samples] in [-1, 1]."""
@@ -81,11 +85,23 @@ class Mixer:
         noise = noise + hiss * draw.chance(0.3, rows, 1)
         return _through_microphone(draw, reverberant + noise, target)
 
-    def _speech(self, draw: Draw, rows: int, *, varied: bool) -> Tensor:
-        """Speech [rows, N] with pauses; `varied` moves formants apart from pitch as well."""
+    def _readers(self, draw: Draw, rows: int) -> list[str]:
+        """Draw a group for each row: a kind of voice first, then one of its readers."""
+        kinds = list(self._voices)
+        picked = draw.host_choices([VOICES[kind] for kind in kinds], rows)
+        return [_one_of(draw, self._voices[kinds[index]]) for index in picked]
+
+    def _speech(self, draw: Draw, rows: int, *, varied: bool, crowd: bool = False) -> Tensor:
+        """Speech [rows, N] with pauses.
+
+        `varied` moves formants apart from pitch as well; a `crowd` takes voices that are too noisy
+        to be targets.
+        """
         length = int(self._n_samples * FASTEST) + 1
-        voices, shares = list(self._voices), list(self._voices.values())
-        picked = [voices[index] for index in draw.host_choices(shares, rows)]
+        if crowd and self._crowd:
+            picked = [_one_of(draw, self._crowd) for _ in range(rows)]
+        else:
+            picked = self._readers(draw, rows)
         clips = self._bank.choose(draw, picked, SLOTS)
         gaps = draw.log_uniform(rows, SLOTS, low=500, high=16_000).long()
         speech = self._bank.timeline(clips, gaps, draw.uniform(rows), length)
@@ -101,9 +117,10 @@ class Mixer:
     def _noise(self, draw: Draw, rows: int) -> Tensor:
         """Noise [rows, N] of unit level: one kind a row, sometimes with a second one below."""
         kinds = self._kinds(draw)
-        picked = draw.host_choices(list(NOISE_SHARES.values()), rows)
+        shares = {k: s for k, s in NOISE_SHARES.items() if k != "recorded" or self._recorded}
+        picked = draw.host_choices(list(shares.values()), rows)
         parts = []
-        for index, kind in enumerate(NOISE_SHARES):
+        for index, kind in enumerate(shares):
             count = picked.count(index)
             if count:
                 parts.append(kinds[kind](count))
@@ -123,12 +140,14 @@ class Mixer:
         n_samples, bank = self._n_samples, self._bank
 
         def speech(rows: int) -> Tensor:
-            return self._speech(draw, rows, varied=False)
+            return self._speech(draw, rows, varied=False, crowd=True)
 
-        def voice() -> str:
-            return list(self._voices)[draw.host_choices([1.0] * len(self._voices), 1)[0]]
+        def recorded(rows: int) -> Tensor:
+            groups = [_one_of(draw, self._recorded) for _ in range(rows)]
+            return noises.recorded(draw, bank, groups, n_samples)
 
         return {
+            "recorded": recorded,
             "coloured": lambda rows: noises.coloured(draw, rows, n_samples),
             "wind": lambda rows: noises.wind(draw, rows, n_samples),
             "hum": lambda rows: noises.hum(draw, rows, n_samples),
@@ -142,9 +161,15 @@ class Mixer:
             "loop_texture": lambda rows: noises.texture(
                 draw, noises.loops(draw, bank, rows, n_samples)
             ),
-            "speech_grains": lambda rows: noises.grains(draw, bank, voice(), rows, n_samples),
-            "loop_grains": lambda rows: noises.grains(draw, bank, "sonic", rows, n_samples),
+            "speech_grains": lambda rows: noises.grains(
+                draw, bank, self._readers(draw, rows), n_samples
+            ),
+            "loop_grains": lambda rows: noises.grains(draw, bank, ["sonic"] * rows, n_samples),
         }
+
+
+def _one_of(draw: Draw, groups: list[str]) -> str:
+    return groups[draw.host_choices([1.0] * len(groups), 1)[0]]
 
 
 def _in_rooms(draw: Draw, speech: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -169,9 +169,22 @@ def texture(draw: Draw, source: Tensor) -> Tensor:
     return noise * level_curve(draw, (rows, n_samples), 10, 3.0)
 
 
-def grains(draw: Draw, bank: Bank, group: str, rows: int, n_samples: int) -> Tensor:
+def recorded(draw: Draw, bank: Bank, groups: list[str], n_samples: int) -> Tensor:
+    """Real noise, a recording a row, joined without pauses, at another speed."""
+    rows, slots = len(groups), 12
+    clips = bank.choose(draw, groups, slots)
+    gaps = (draw.uniform(rows, slots) * draw.log_uniform(rows, 1, low=100, high=8000)).long()
+    gaps *= draw.chance(0.3, rows, 1)
+    window = bank.timeline(clips, gaps, draw.uniform(rows), int(n_samples * MAX_SPEED))
+    speed = draw.log_uniform(rows, low=0.7, high=1.4)
+    sound = resample(window, speed, n_samples)
+    return sound + 1e-4 * draw.normal(rows, n_samples)
+
+
+def grains(draw: Draw, bank: Bank, groups: list[str], n_samples: int) -> Tensor:
     """Short pieces of recordings in random order: clatter, crowds, crackling textures."""
-    clips = bank.choose(draw, [group] * rows, GRAINS)
+    rows = len(groups)
+    clips = bank.choose(draw, groups, GRAINS)
     lengths = (draw.uniform(rows, GRAINS) * draw.log_uniform(rows, 1, low=300, high=4000)).long()
     lengths = torch.minimum(lengths + 200, clips.lengths)
     inside = (draw.uniform(rows, GRAINS) * (clips.lengths - lengths)).long()

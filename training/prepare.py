@@ -11,6 +11,7 @@ import soundfile
 import typer
 from rich.progress import track
 
+from training.pack import read_pack
 from training.recording import SAMPLE_RATE, Wave, read
 from training.voices import VALIDATION_VOICES
 
@@ -80,6 +81,7 @@ def clips(name: str, files: Iterable[Path], shortest_s: float) -> Iterator[Wave]
 def write_group(out: Path, name: str, waves: Iterable[Wave]) -> list[int]:
     """Write one FLAC file of 16 bit with all clips end to end; return their lengths."""
     lengths = []
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
     with soundfile.SoundFile(out / f"{name}.flac", "w", SAMPLE_RATE, 1, "PCM_16") as file:
         for wave in waves:
             file.write(wave)
@@ -106,17 +108,22 @@ def split(name: str, files: list[Path]) -> dict[str, list[Path]]:
 def main(
     raw: Annotated[Path, typer.Option(help="unpacked packages")] = Path("training/data/raw"),
     out: Annotated[Path, typer.Option(help="folder of the bank")] = Path("training/data/bank"),
+    pack: Annotated[
+        Path | None, typer.Option(help="folder of readers and noise, see training/pack.py")
+    ] = None,
 ) -> None:
-    """Write the bank OUT/*.flac and OUT/index.json from the packages in RAW."""
+    """Write the bank OUT/*.flac and OUT/index.json from the packages in RAW and a pack."""
     out.mkdir(parents=True, exist_ok=True)
     index = {}
+    for name, recordings in read_pack(pack) if pack else ():
+        index[name] = write_group(out, name, recordings)
     for source, (pattern, shortest_s) in SOURCES.items():
         files = [f for f in sorted(raw.glob(pattern)) if not any(s in str(f) for s in SKIPPED)]
-        if not files:
+        if not files and not pack:
             raise SystemExit(
                 f"found no {source} at {raw / pattern}; run python -m training.fetch first"
             )
-        for name, part in split(source, files).items():
+        for name, part in split(source, files).items() if files else ():
             waves = clips(name, track(part, description=name), shortest_s)
             index[name] = write_group(out, name, waves)
     empty = [name for name, lengths in index.items() if not lengths]
@@ -125,8 +132,13 @@ def main(
             f"no usable clip for {', '.join(empty)}; run training.voices with more --minutes"
         )
     (out / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    sums: dict[str, tuple[int, int]] = {}
     for name, lengths in index.items():
-        print(f"{name:24} {len(lengths):5} clips {sum(lengths) / SAMPLE_RATE / 60:6.1f} min")
+        kind = name.partition("/")[0]
+        n_clips, n_samples = sums.get(kind, (0, 0))
+        sums[kind] = n_clips + len(lengths), n_samples + sum(lengths)
+    for kind, (n_clips, n_samples) in sums.items():
+        print(f"{kind:24} {n_clips:5} clips {n_samples / SAMPLE_RATE / 60:6.1f} min")
 
 
 if __name__ == "__main__":

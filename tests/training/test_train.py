@@ -23,6 +23,7 @@ from training.bank import SAMPLE_RATE, Bank
 from training.loss import decompress, keep_bins, kept_mask, stft
 from training.mix import Mixer
 from training.network import fresh_network, toml_args, trained_network
+from training.pack import read_pack
 from training.voices import VALIDATION_VOICES
 
 Wave = npt.NDArray[np.float32]
@@ -158,6 +159,55 @@ def test_a_source_without_validation_clips_is_named(packages: Path, tmp_path: Pa
     with pytest.raises(SystemExit, match="no usable clip for kokoro_held_out"):
         prepare.main(tmp_path / "raw", tmp_path / "bank")
     assert not (tmp_path / "bank/index.json").exists()
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty clean readers, one noisy reader, and ten noises, in the form of a pack."""
+    folder = tmp_path_factory.mktemp("pack")
+    readers = [{"file": f"{n}.ogg", "dnsmos": [3.0, 4.0, 3.0]} for n in range(30)]
+    readers.append({"file": "noisy.ogg", "dnsmos": [3.0, 3.0, 3.0]})
+    noises: list[dict[str, object]] = [{"file": f"{n}.ogg"} for n in range(10)]
+    for kind, files in (("speech", readers), ("noise", noises)):
+        for file in files:
+            write(folder / kind / "source" / str(file["file"]), voice(150, 1.0))
+            file["clips"] = [SAMPLE_RATE // 2, SAMPLE_RATE // 2]
+        index = json.dumps({"files": files})
+        (folder / kind / "source" / "index.json").write_text(index, encoding="utf-8")
+    return folder
+
+
+def test_a_pack_has_a_group_for_each_reader_and_noise(pack: Path) -> None:
+    groups = dict(read_pack(pack))
+    kinds = [name.partition("/")[0] for name in groups]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "readers": 28,
+        "readers_held_out": 2,
+        "crowd": 1,
+        "recorded": 9,
+        "recorded_held_out": 1,
+    }
+    assert all([len(clip) for clip in clips] == [SAMPLE_RATE // 2] * 2 for clips in groups.values())
+
+
+def test_speech_comes_from_clean_readers_and_noise_from_recordings(
+    pack: Path, tmp_path: Path
+) -> None:
+    prepare.main(tmp_path / "no-packages", tmp_path / "bank", pack)
+    shutil.copy(next((tmp_path / "bank/recorded/source").iterdir()), tmp_path / "bank/sonic.flac")
+    index = json.loads((tmp_path / "bank/index.json").read_text(encoding="utf-8"))
+    (tmp_path / "bank/index.json").write_text(
+        json.dumps(index | {"sonic": [SAMPLE_RATE // 2] * 2}), encoding="utf-8"
+    )
+    mixer = Mixer(Bank(tmp_path / "bank", torch.device("cpu")), seed=0, n_samples=SAMPLE_RATE)
+    noisy, target = mixer.batch(step=0, rows=16)
+    assert torch.isfinite(noisy).all()
+    assert (target.abs().amax(1) > 0).all()
+
+
+def test_a_folder_that_is_not_a_pack_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"speech holds no SOURCE/index\.json"):
+        list(read_pack(tmp_path))
 
 
 def test_batches_repeat_by_seed_and_step(bank: Bank) -> None:
