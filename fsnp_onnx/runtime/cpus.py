@@ -26,14 +26,9 @@ def available_cpus() -> tuple[int, str]:
 
 
 def cgroup_quota(mount: Path, own_cgroups: Path) -> float | None:
-    """Return the smallest CPU quota on the way from this process's cgroup up to the root.
+    """Return the smallest quota, in CPUs, on the way from this process's cgroup up to the root.
 
-    Args:
-        mount: Where the cgroup file systems are mounted.
-        own_cgroups: The process's list of ``id:controllers:path``.
-
-    Returns:
-        CPUs per second of time, None without a limit.
+    The process's cgroups are listed in a file, one ``id:controllers:path`` a line.
     """
     try:
         lines = own_cgroups.read_text().splitlines()

@@ -20,9 +20,6 @@ class MaskModel:
     """An exported file that maps noisy spectra to compressed masks.
 
     Safe to use from many threads; can be pickled and survives a fork.
-
-    Attributes:
-        spec: What the file says about itself.
     """
 
     def __init__(
@@ -45,17 +42,9 @@ class MaskModel:
     def run(
         self, noisy_real: NDArray[np.float32], noisy_imag: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Compute the compressed masks of a batch.
+        """Compute the compressed masks of a batch, float32 [B, 2, F, T] for real and imaginary part.
 
-        Args:
-            noisy_real: Real part of the noisy spectra, float32 [B, F, T], T >= spec.min_frames.
-            noisy_imag: Imaginary part, likewise.
-
-        Returns:
-            Real and imaginary part of the masks, float32 [B, 2, F, T].
-
-        Raises:
-            RunError: The run failed, most often for want of memory.
+        The noisy spectra are float32 [B, F, T], with T of spec.min_frames or more.
         """
         parts = (noisy_real, noisy_imag)
         (mask,) = self._session.run(dict(zip(INPUT_NAMES, parts, strict=True)))

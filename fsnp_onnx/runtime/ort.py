@@ -50,11 +50,7 @@ def installed_wheels() -> dict[str, str]:
 
 
 def load_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime.
-
-    Raises:
-        InstallError: Not exactly one of its wheels is installed, or it cannot be imported.
-    """
+    """Import ONNX Runtime, of which exactly one wheel must be installed."""
     wheels = installed_wheels()
     if len(wheels) == 0:
         raise InstallError(
@@ -95,13 +91,7 @@ def session_options(ort: ModuleType, threads: int, *, precision: str = "float32"
 def open_session(
     model: str | bytes, provider: Provider, *, threads: int, device_id: int, precision: str
 ) -> Any:
-    """Open an ONNX file, given as its path or its bytes, as `Enhancer` describes the arguments.
-
-    Raises:
-        ModelFileError: ONNX Runtime cannot open the file.
-        ProviderError: CUDA was asked for and does not start.
-        InstallError: No ONNX Runtime is installed, or two are.
-    """
+    """Open an ONNX file, given as its path or its bytes, as `Enhancer` describes the arguments."""
     ort = load_onnxruntime()
     create = partial(_create, ort, model, session_options(ort, threads, precision=precision))
     if provider == "cpu":
@@ -146,9 +136,6 @@ def int8_overflows(ort: ModuleType) -> bool:
     kernels for nothing, and ONNX Runtime does not say which kernels it takes. So the largest sum of
     products, 64 times 255 times 127, is computed, once in a process, with as many rows as those kernels
     take at a time.
-
-    Raises:
-        InstallError: ONNX Runtime cannot multiply at all.
     """
     options = session_options(ort, 1)  # one thread: starts none
     inputs = np.full(_PROBE_SHAPE, _LARGEST_INPUT, np.uint8)

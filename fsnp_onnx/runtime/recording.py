@@ -58,20 +58,9 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     plot: Path | None = None,
     token: str | None = None,
 ) -> Done:
-    """Enhance one recording and replace what is at the target.
+    """Enhance one recording and replace what is at the target; the rest is as for `Enhancer.enhance_file`.
 
-    Args:
-        enhancer: The model.
-        source: Path or readable binary stream of the noisy recording.
-        target: Path of the enhanced recording, whose ending may ask for another format, or a
-            writable binary stream, which gets a whole WAV.
-        name: What messages and `Done.input` call the source, default its path.
-        attenuation_limit_db: No bin of the spectrum is attenuated by more; None for no limit.
-        plot: Where to draw both spectrograms, if at all.
-        token: Names the temporary file beside the target, see `runtime.files.replacing`.
-
-    Raises:
-        FsnpError: It cannot be read, enhanced or written; nothing is left at the target.
+    The name is what messages and `Done.input` call the source, the token that of `files.replacing`.
     """
     noisy, source_format = audio.read(source, name)
     target_format = audio.output_format(source, target, source_format)

@@ -41,10 +41,6 @@ class Session:
 
     Safe to use from many threads. A forked child opens a session of its own, as sessions do not
     survive a fork; a pickled one is opened again where it is unpickled.
-
-    Attributes:
-        spec: What the file says about itself.
-        name: Path of the file, or "model bytes".
     """
 
     def __init__(
@@ -74,17 +70,7 @@ class Session:
         return "cuda" if ort.runs_on_cuda(self._current().session) else "cpu"
 
     def run(self, feeds: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """Run the file once.
-
-        Args:
-            feeds: Each of `spec.inputs` by its name, float32.
-
-        Returns:
-            `spec.outputs` in their order, float32.
-
-        Raises:
-            RunError: The run failed, most often for want of memory.
-        """
+        """Run the file once: each of `spec.inputs` by its name, to `spec.outputs` in order, float32."""
         current = self._current()
         outputs = [tensor.name for tensor in self.spec.outputs]
         feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
