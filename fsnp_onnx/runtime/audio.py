@@ -28,7 +28,7 @@ _CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name !
 }
 AUDIO_EXTENSIONS = frozenset(f".{extension}" for extension in _CONTAINER_OF)
 
-_FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")
+_FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")  # keep samples beyond +-1
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
 _BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
 _UNKNOWN_FRAMES = 1 << 62  # and more
@@ -44,16 +44,6 @@ class AudioFormat:
     endian: str  # "FILE" for the container's own byte order, else "LITTLE" or "BIG"
     sample_rate: int
     channels: int
-
-    @property
-    def is_float(self) -> bool:
-        """Whether samples beyond +-1 can be stored."""
-        return self.subtype.startswith(_FLOAT_CODECS)
-
-    @property
-    def bits(self) -> int:
-        """Bits of an integer sample; codecs such as A-law and ADPCM take 16."""
-        return _BITS.get(self.subtype, 16)
 
 
 def read(
@@ -210,7 +200,7 @@ def _write_blocks(
         with _open_to_write(target, audio_format) as file:
             for start in range(0, len(samples), _BLOCK_FRAMES):
                 block = samples[start : start + _BLOCK_FRAMES]
-                if audio_format.is_float:
+                if audio_format.subtype.startswith(_FLOAT_CODECS):
                     file.write(block)
                 else:
                     integers, n_clipped = _to_int32(block, audio_format)
@@ -245,7 +235,7 @@ def _to_int32(
     libsndfile's own conversion from float scales by 2^31 - 1 and truncates, which loses up to one
     step; rounding here gives back the very integers that were read.
     """
-    bits = audio_format.bits
+    bits = _BITS.get(audio_format.subtype, 16)  # codecs such as A-law and ADPCM take 16
     full_scale = 1 << (bits - 1)
     # the other codecs negate their input, which the lowest integer does not survive
     lowest = -full_scale if audio_format.subtype.startswith(("PCM", "ALAC")) else 1 - full_scale

@@ -47,21 +47,16 @@ def _quotas_of(mount: Path, line: str) -> list[float]:
     folder = Path(path.lstrip("/"))
     # inside a container the listed path may belong to the host: then only the root answers
     candidates = [root / part for root in roots for part in (folder, *folder.parents)]
-    quotas = (_v1_quota(c) if controllers else _v2_quota(c) for c in candidates)
-    return [quota for quota in quotas if quota is not None]
+    return [quota for quota in map(_quota, candidates) if quota is not None]
 
 
-def _v2_quota(folder: Path) -> float | None:
+def _quota(folder: Path) -> float | None:
+    """Return the quota that one cgroup sets, in CPUs: one file in version 2, two files in version 1."""
     try:
-        quota, period = (folder / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        return None
-
-
-def _v1_quota(folder: Path) -> float | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{n}_us").read_text() for n in ("quota", "period"))
+        return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
     except (OSError, ValueError):
         return None

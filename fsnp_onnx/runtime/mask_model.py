@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Literal
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.runtime.mask import decompress, limit_attenuation
 from fsnp_onnx.runtime.ort import Provider
-from fsnp_onnx.runtime.session import Session
+from fsnp_onnx.runtime.session import ModelFile, Session
 from fsnp_onnx.runtime.stft import istft, stft_blocks
 from fsnp_onnx.spec import INPUT_NAMES
 
@@ -24,7 +23,7 @@ class MaskModel:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes,
+        model: ModelFile,
         provider: Provider = "auto",
         *,
         threads: int | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal, Protocol
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.ort import Provider
+from fsnp_onnx.runtime.session import ModelFile
 from fsnp_onnx.spec import ModelSpec
 
 
@@ -32,7 +32,7 @@ class SpeechModel(Protocol):
 
 
 def open_model(
-    model: str | os.PathLike[str] | bytes,
+    model: ModelFile,
     provider: Provider = "auto",
     *,
     threads: int | None = None,

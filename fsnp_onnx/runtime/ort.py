@@ -12,6 +12,7 @@ import io
 import os
 import re
 import warnings
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from functools import cache, partial
 from importlib import metadata
@@ -38,10 +39,10 @@ _DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 _PROBE_SHAPE, _LARGEST_INPUT, _LARGEST_WEIGHT = (12, 64), 255, 127
 
 
-def installed_wheels() -> dict[str, str]:
-    """Return which wheels of ONNX Runtime are installed, name to version."""
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Return which of these distributions are installed, name to version."""
     found = {}
-    for name in WHEELS:
+    for name in names:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -51,7 +52,7 @@ def installed_wheels() -> dict[str, str]:
 
 def load_onnxruntime() -> ModuleType:
     """Import ONNX Runtime, of which exactly one wheel must be installed."""
-    wheels = installed_wheels()
+    wheels = installed(WHEELS)
     if len(wheels) == 0:
         raise InstallError(
             "ONNX Runtime is not installed; run pip install 'fsnp-onnx[cpu]' (or [gpu])"

@@ -26,6 +26,8 @@ from fsnp_onnx.runtime.arguments import check_provider
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.spec import METADATA_KEY, ModelSpec, TensorSpec
 
+ModelFile = str | os.PathLike[str] | bytes  # the path of an exported file, or what it holds
+
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class _Opened:
@@ -44,12 +46,7 @@ class Session:
     """
 
     def __init__(
-        self,
-        model: str | os.PathLike[str] | bytes,
-        provider: ort.Provider = "auto",
-        *,
-        threads: int | None = None,
-        device_id: int = 0,
+        self, model: ModelFile, provider: ort.Provider, *, threads: int | None, device_id: int
     ) -> None:
         """Open a file; the arguments and the errors are those of `Enhancer`."""
         check_provider(provider, threads, device_id)
@@ -172,9 +169,7 @@ def _read_spec(session: Any, name: str) -> ModelSpec:
         raise ModelFileError(f"{name}: {error}") from error
     nodes = (*session.get_inputs(), *session.get_outputs())
     expected = (*spec.inputs, *spec.outputs)
-    if [n.name for n in nodes] != [t.name for t in expected] or not all(
-        map(_fits, nodes, expected)
-    ):
+    if len(nodes) != len(expected) or not all(map(_fits, nodes, expected)):
         found = {node.name: (node.type, node.shape) for node in nodes}
         raise ModelFileError(
             f"{name} has the tensors {found}, its metadata needs float32 "
@@ -185,8 +180,9 @@ def _read_spec(session: Any, name: str) -> ModelSpec:
 
 
 def _fits(node: Any, expected: TensorSpec) -> bool:
-    """Whether a tensor has the expected rank, and every named axis accepts any length."""
-    if node.type != "tensor(float)" or len(node.shape) != len(expected.shape):
+    """Whether a tensor has the expected name and rank, and every named axis accepts any length."""
+    found = (node.name, node.type, len(node.shape))
+    if found != (expected.name, "tensor(float)", len(expected.shape)):
         return False
     pairs = zip(node.shape, expected.shape, strict=True)
     return all(not isinstance(have, int) or have == want for have, want in pairs)
