@@ -26,9 +26,8 @@ def check_provider(provider: object, threads: object, device_id: object) -> None
         raise ArgumentError("device_id", f"is {device_id!r}; give a whole number of 0 or more")
 
 
-def check_limit(attenuation_limit_db: object) -> None:
+def check_limit(limit: object) -> None:
     """Raise ArgumentError unless this is None or a number of dB."""
-    limit = attenuation_limit_db
     if limit is not None and not (_is_number(limit) and limit >= 0):  # type: ignore[operator]
         raise ArgumentError("attenuation_limit_db", f"is {limit!r}; give 0 dB or more, or None")
 

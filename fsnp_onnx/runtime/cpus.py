@@ -9,9 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_CGROUP_MOUNT = Path("/sys/fs/cgroup")
-_OWN_CGROUPS = Path("/proc/self/cgroup")
-
 
 def available_cpus() -> tuple[int, str]:
     """Return how many CPUs this process may use (at least 1), and what limits them."""
@@ -19,13 +16,15 @@ def available_cpus() -> tuple[int, str]:
         cpus, reason = len(os.sched_getaffinity(0)), "CPU affinity of the process"
     else:
         cpus, reason = os.cpu_count() or 1, "CPUs of the machine"
-    quota = cgroup_quota(_CGROUP_MOUNT, _OWN_CGROUPS)
+    quota = cgroup_quota()
     if quota is not None and quota < cpus:
         return max(1, int(quota)), f"cgroup quota of {quota:g} CPUs"
     return cpus, reason
 
 
-def cgroup_quota(mount: Path, own_cgroups: Path) -> float | None:
+def cgroup_quota(
+    mount: Path = Path("/sys/fs/cgroup"), own_cgroups: Path = Path("/proc/self/cgroup")
+) -> float | None:
     """Return the smallest quota, in CPUs, on the way from this process's cgroup up to the root.
 
     The process's cgroups are listed in a file, one ``id:controllers:path`` a line.
@@ -40,8 +39,7 @@ def cgroup_quota(mount: Path, own_cgroups: Path) -> float | None:
 
 def _quotas_of(mount: Path, line: str) -> list[float]:
     _, controllers, path = line.split(":", 2)
-    names = controllers.split(",")
-    if controllers and "cpu" not in names:
+    if controllers and "cpu" not in controllers.split(","):
         return []
     roots = [mount / controllers, mount / "cpu"] if controllers else [mount, mount / "unified"]
     folder = Path(path.lstrip("/"))

@@ -13,7 +13,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
@@ -43,10 +43,8 @@ def installed(names: Iterable[str]) -> dict[str, str]:
     """Return which of these distributions are installed, name to version."""
     found = {}
     for name in names:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -56,11 +56,10 @@ def _level_db(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
     n_columns = min(_MAX_COLUMNS, 1 + 4 * len(samples) // n_fft)
     starts = np.linspace(0, len(samples), n_columns, dtype=int)
     window = np.hanning(n_fft)
-    power = np.zeros((n_fft // 2 + 1, n_columns))
-    for channel in samples.T:
-        padded = np.pad(channel, n_fft // 2)
-        frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[starts]
-        power += np.square(np.abs(np.fft.rfft(frames * window))).T
-    full_scale = window.sum() / 2
-    power /= samples.shape[1] * full_scale**2
-    return np.asarray(10 * np.log10(power + 1e-12), np.float32)
+    window *= 2 / window.sum()
+    padded = np.pad(samples, ((n_fft // 2, n_fft // 2), (0, 0)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=0)
+    power = np.zeros((n_columns, n_fft // 2 + 1))
+    for channel in frames.swapaxes(0, 1):
+        power += np.square(np.abs(np.fft.rfft(channel[starts] * window)))
+    return np.asarray(10 * np.log10(power.T / samples.shape[1] + 1e-12), np.float32)

@@ -8,15 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsnp_onnx.runtime import audio
 from fsnp_onnx.runtime.plot import save_spectrograms
 
 if TYPE_CHECKING:
     from fsnp_onnx.runtime.enhancer import Enhancer
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +72,10 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
         save_spectrograms(noisy, enhanced, rate, plot)
     clipped = audio.write(target, enhanced, target_format, token)
     duration_s = len(noisy) / rate
+    names = [str(file) if isinstance(file, Path) else "-" for file in (source, target)]
     return Done(
-        input=name or _name(source),
-        output=_name(target),
+        input=name or names[0],
+        output=names[1],
         seconds=round(seconds, 4),
         rtf=round(seconds / duration_s, 4),
         provider=enhancer.provider,
@@ -87,17 +86,13 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     )
 
 
-def _name(file: Path | BinaryIO) -> str:
-    return str(file) if isinstance(file, Path) else "-"
-
-
-def _interruptible(work: Callable[[], T]) -> T:
+def _interruptible(work: Callable[[], Any]) -> Any:
     """Call ``work`` in another thread and wait where Ctrl-C is heard.
 
     A run of the model returns to Python only when it is finished; the main thread, which handles
     signals, must not be the one inside it.
     """
-    future: Future[T] = Future()
+    future: Future[Any] = Future()
 
     def call() -> None:
         try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +28,7 @@ from fsnp_onnx.spec import METADATA_KEY, ModelSpec, TensorSpec
 ModelFile = str | os.PathLike[str] | bytes  # the path of an exported file, or what it holds
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class _Opened:
+class _Opened(NamedTuple):
     """A session of ONNX Runtime, the process it belongs to, and the options of its runs."""
 
     pid: int
@@ -104,9 +102,8 @@ class Session:
         if ort.runs_on_cuda(session):  # by itself an arena only grows
             arena = f"gpu:{self._device_id}"
             run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
-        opened = _Opened(os.getpid(), session, run_options)
-        _alive.add(opened)
-        return opened
+        _alive.add(session)
+        return _Opened(os.getpid(), session, run_options)
 
     def _reopen_int8(self) -> None:
         """Open an int8 file on the CPU, as its LSTM has no CUDA kernel, with multiplications that are right.
@@ -123,7 +120,7 @@ class Session:
             self._opened = self._open("int8")
 
 
-_alive: weakref.WeakSet[_Opened] = weakref.WeakSet()
+_alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _keep_inherited() -> None:
@@ -131,8 +128,8 @@ def _keep_inherited() -> None:
 
     Freeing one waits for its threads, whose ids now belong to threads of a new session: for ever.
     """
-    for opened in list(_alive):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(opened.session))
+    for session in list(_alive):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 if hasattr(os, "register_at_fork"):
