@@ -275,7 +275,7 @@ _TABLES: Final = {
 
 
 def _value(name: str, value: object, annotation: str) -> Any:
-    """Return a JSON value as the type that a field is annotated with; `to_metadata` refuses infinity."""
+    """Return a JSON value as the annotated type of a field; `to_metadata` refuses infinity."""
     kind = annotation.removesuffix(" | None")
     if annotation != kind and value is None:
         return None

@@ -49,10 +49,10 @@ class AudioFormat:
 def read(
     source: Path | BinaryIO, name: str | None = None
 ) -> tuple[NDArray[np.float32], AudioFormat]:
-    """Read a whole file, or a stream that need not seek: float32 [N, channels] within +-1, and its format.
+    """Read a whole file: float32 [N, channels], integers scaled to +-1, and the format.
 
-    Truncated files are refused: all of WAV, AIFF, AU, W64, RF64, CAF, FLAC and MP3, and Ogg within a
-    page. Messages call the file by its name, default the path.
+    A stream need not seek. Messages call the file by its name, default the path. A truncated file is
+    refused; that is found in WAV, AIFF, AU, W64, RF64, CAF, FLAC and MP3, and in Ogg within a page.
     """
     name = name or (str(source) if isinstance(source, Path) else "the stream")
     try:
@@ -82,8 +82,8 @@ def write(
 ) -> int:
     """Write float32 [N, channels] to a whole file or none, or to a stream that need not seek.
 
-    Return how many samples were clipped: integer formats clip what lies beyond +-1, float formats and
-    the lossy codecs keep it. Errors of a stream itself are not caught. The token is that of `replacing`.
+    Return how many samples were clipped: integer formats clip what lies beyond +-1, float formats
+    and the lossy codecs keep it. Errors of a stream are not caught. `replacing` explains the token.
     """
     if isinstance(target, Path):
         with replacing(target, token) as temporary, _Checked(temporary) as file:

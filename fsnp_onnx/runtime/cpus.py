@@ -49,7 +49,7 @@ def _quotas_of(mount: Path, line: str) -> list[float]:
 
 
 def _quota(folder: Path) -> float | None:
-    """Return the quota that one cgroup sets, in CPUs: one file in version 2, two files in version 1."""
+    """Return the quota of one cgroup in CPUs, from the file of version 2 or the two of version 1."""
     try:
         if (folder / "cpu.max").exists():
             quota, period = (folder / "cpu.max").read_text().split()

@@ -21,8 +21,8 @@ def replacing(path: Path, token: str | None = None) -> Iterator[Path]:
     """Yield a new, empty file beside ``path`` that takes its place when the block succeeds.
 
     The file has the mode of any new file, and missing folders are made. On an error or an
-    interrupt inside the block it is removed and ``path`` stays as it was. A kill removes nothing;
-    then the token, default a random one, tells what the file is called, and it is written over.
+    interrupt inside the block it is removed and ``path`` stays as it was. A kill removes nothing:
+    a token gives the new file a name to find it by, and one that is there already is written over.
     """
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is not a regular file; give another output")

@@ -25,7 +25,7 @@ def decompress(mask: NDArray[np.float32], spec: MaskSpec) -> NDArray[np.complex6
 def limit_attenuation(
     crm: NDArray[np.complex64], attenuation_limit_db: float
 ) -> NDArray[np.complex64]:
-    """Mix the noisy signal back into a mask, complex64 [F, T], so that no bin loses more than a limit.
+    """Mix the noisy signal into a mask, complex64 [F, T], so that no bin loses more than a limit.
 
     With ``g = 10^(-limit/20)`` every bin becomes ``g + (1 - g) crm``; one whose gain is still
     below ``g``, for want of the same phase, is raised to ``g`` and keeps its phase. That is

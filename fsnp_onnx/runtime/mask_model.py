@@ -41,7 +41,7 @@ class MaskModel:
     def run(
         self, noisy_real: NDArray[np.float32], noisy_imag: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Compute the compressed masks of a batch, float32 [B, 2, F, T] for real and imaginary part.
+        """Compute compressed masks, float32 [B, 2, F, T] for real and imaginary part.
 
         The noisy spectra are float32 [B, F, T], with T of spec.min_frames or more.
         """

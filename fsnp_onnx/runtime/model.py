@@ -38,5 +38,5 @@ def open_model(
     threads: int | None = None,
     device_id: int = 0,
 ) -> SpeechModel:
-    """Open a file by its interface, as `Enhancer` does; `ModelSpec` refuses all but "mask" so far."""
+    """Open a file as `Enhancer` does, by its interface; `ModelSpec` refuses all but "mask"."""
     return MaskModel(model, provider, threads=threads, device_id=device_id)

@@ -27,7 +27,7 @@ def require_matplotlib() -> None:
 def save_spectrograms(
     noisy: NDArray[np.float32], enhanced: NDArray[np.float32], sample_rate: int, path: Path
 ) -> None:
-    """Write a PNG with both spectrograms in dB on one colour scale, of float32 [N, channels] each."""
+    """Write a PNG with the spectrograms of two signals, float32 [N, channels], on one dB scale."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
 
     levels = [_level_db(samples, sample_rate) for samples in (noisy, enhanced)]

@@ -56,9 +56,9 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     plot: Path | None = None,
     token: str | None = None,
 ) -> Done:
-    """Enhance one recording and replace what is at the target; the rest is as for `Enhancer.enhance_file`.
+    """Enhance one recording as `Enhancer.enhance_file` does, and replace what is at the target.
 
-    The name is what messages and `Done.input` call the source, the token that of `files.replacing`.
+    The name is what messages and `Done.input` call the source. `files.replacing` explains the token.
     """
     noisy, source_format = audio.read(source, name)
     target_format = audio.output_format(source, target, source_format)

@@ -65,7 +65,7 @@ class Session:
         return "cuda" if ort.runs_on_cuda(self._current().session) else "cpu"
 
     def run(self, feeds: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """Run the file once: each of `spec.inputs` by its name, to `spec.outputs` in order, float32."""
+        """Run the file once on `spec.inputs` by name; return `spec.outputs` in order, all float32."""
         current = self._current()
         outputs = [tensor.name for tensor in self.spec.outputs]
         feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}

@@ -21,9 +21,10 @@ _BLOCK_FRAMES = 512  # bounds the temporaries: half a megabyte per 256 samples o
 
 
 def stft(samples: NDArray[np.float32], spec: StftSpec, n_frames: int) -> NDArray[np.complex64]:
-    """Transform float32 [N] to complex64 [F, T] as ``torch.stft(center=True, pad_mode="reflect")`` does.
+    """Transform float32 [N] to complex64 [F, T].
 
-    T is usually ``spec.n_frames(N)``; the reflected signal goes on under frames beyond that.
+    It equals ``torch.stft(center=True, pad_mode="reflect")``. T is usually ``spec.n_frames(N)``; the
+    reflected signal goes on under frames beyond that.
     """
     return np.concatenate([block for _, block in stft_blocks(samples, spec, n_frames)], axis=1)
 
@@ -45,7 +46,7 @@ def stft_blocks(
 def istft(
     blocks: Iterable[NDArray[np.complex64]], spec: StftSpec, n_samples: int
 ) -> NDArray[np.float32]:
-    """Invert a spectrum to float32 [N], from blocks complex64 [F, n] of T + 1 frames, T = 1 + N // hop.
+    """Invert blocks of frames, complex64 [F, n], to float32 [N]; T + 1 in all, T = 1 + N // hop.
 
     The last frame reaches only the samples from ``(T - 1) * hop`` on, the last partial hop; every
     sample before equals ``torch.istft`` of the T frames before it.
