@@ -33,19 +33,16 @@ def cgroup_quota(
         lines = own_cgroups.read_text().splitlines()
     except OSError:
         return None
-    quotas = [quota for line in lines for quota in _quotas_of(mount, line)]
-    return min(quotas, default=None)
-
-
-def _quotas_of(mount: Path, line: str) -> list[float]:
-    _, controllers, path = line.split(":", 2)
-    if controllers and "cpu" not in controllers.split(","):
-        return []
-    roots = [mount / controllers, mount / "cpu"] if controllers else [mount, mount / "unified"]
-    folder = Path(path.lstrip("/"))
-    # inside a container the listed path may belong to the host: then only the root answers
-    candidates = [root / part for root in roots for part in (folder, *folder.parents)]
-    return [quota for quota in map(_quota, candidates) if quota is not None]
+    quotas = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        roots = [mount / controllers, mount / "cpu"] if controllers else [mount, mount / "unified"]
+        folder = Path(path.lstrip("/"))
+        # inside a container the listed path may belong to the host: then only the root answers
+        quotas += [_quota(root / part) for root in roots for part in (folder, *folder.parents)]
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _quota(folder: Path) -> float | None:

@@ -66,13 +66,10 @@ class Session:
 
     def run(self, feeds: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Run the file once on `spec.inputs` by name; return `spec.outputs` in order, all float32."""
-        current = self._current()
-        outputs = [tensor.name for tensor in self.spec.outputs]
+        opened = self._current()
         feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
         try:
-            results: list[NDArray[np.float32]] = current.session.run(
-                outputs, feeds, current.run_options
-            )
+            results: list[NDArray[np.float32]] = opened.session.run(None, feeds, opened.run_options)
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
             raise RunError(
