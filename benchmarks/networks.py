@@ -8,7 +8,8 @@ from typing import Any, Final
 import torch
 
 from fsnp_onnx.errors import FsnpError
-from fsnp_onnx.export.pipeline import Options, Precision, export_checkpoint
+from fsnp_onnx.export.options import ExportOptions, Precision
+from fsnp_onnx.export.pipeline import export_checkpoint
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
@@ -83,6 +84,6 @@ def _export(network: Network, work: Path, precision: Precision) -> Path:
     if path.exists() and path.stat().st_mtime > max(source.stat().st_mtime for source in sources):
         return path
     print(f"exporting {network.name} in {precision}", flush=True)
-    options = Options(precision=precision)
+    options = ExportOptions(precision=precision)
     export_checkpoint(network.checkpoint, path, mulca=["original"], options=options, force=True)
     return path

@@ -1,14 +1,16 @@
-"""FullSubNet+ speech enhancement as one proven ONNX file.
+"""FullSubNet+ speech enhancement as one verified ONNX file, without PyTorch.
 
-The package in the order things flow::
+The package, in the order things flow::
 
-    export/    checkpoint -> network -> graph -> parity -> model.onnx     (needs torch and onnx)
-    spec.py    ModelSpec: what the file says about itself, the contract between the two halves
-    runtime/   noisy samples -> spectrum -> model.onnx -> mask -> enhanced samples (never torch)
+    network/   FullSubNet+ in torch, and its configuration
+    export/    checkpoint -> network -> graph -> verification -> model.onnx   (extra [export])
+    spec.py    ModelSpec: what a file says about itself
+    runtime/   noisy samples -> spectrum -> model.onnx -> mask -> enhanced samples
+    batch/     many recordings: inputs, processes, Ray, journal
     cli/       fsnp-export, fsnp-enhance, fsnp-doctor
     errors.py  FsnpError and its family
 
-Each name is loaded at its first use: `Enhancer` brings numpy, `export_checkpoint` torch.
+A name is loaded at its first use: `Enhancer` brings numpy, `export_checkpoint` brings torch.
 """
 
 from __future__ import annotations
@@ -16,20 +18,106 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from fsnp_onnx.errors import FsnpError, InstallError
+from fsnp_onnx.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    AudioError,
+    CheckpointError,
+    ConfigError,
+    ExportError,
+    FsnpError,
+    InstallError,
+    JournalError,
+    ManifestError,
+    MissingFileError,
+    ModelFileError,
+    OutputError,
+    ProviderError,
+    RunError,
+    VerificationError,
+    WorkerError,
+)
 
 if TYPE_CHECKING:
-    from fsnp_onnx.export.pipeline import export_checkpoint
+    from fsnp_onnx.batch.cluster import Cluster
+    from fsnp_onnx.batch.files import Progress, enhance_files
+    from fsnp_onnx.batch.recording import Failed
+    from fsnp_onnx.export.fidelity import VariantDifference
+    from fsnp_onnx.export.identify import Inferred
+    from fsnp_onnx.export.options import ExportOptions, Precision
+    from fsnp_onnx.export.pipeline import ExportedFile, ExportReport, export_checkpoint
+    from fsnp_onnx.network.config import MulcaVariant, NetworkConfig
     from fsnp_onnx.runtime.enhancer import Enhancer
-    from fsnp_onnx.spec import ModelSpec
+    from fsnp_onnx.runtime.ort import Provider
+    from fsnp_onnx.runtime.recording import Done
+    from fsnp_onnx.spec import (
+        MaskSpec,
+        ModelSpec,
+        Probe,
+        SpeechProbe,
+        StateSpec,
+        StftSpec,
+        TensorSpec,
+    )
 
-__all__ = ["Enhancer", "FsnpError", "ModelSpec", "export_checkpoint"]
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "AudioError",
+    "CheckpointError",
+    "Cluster",
+    "ConfigError",
+    "Done",
+    "Enhancer",
+    "ExportError",
+    "ExportOptions",
+    "ExportReport",
+    "ExportedFile",
+    "Failed",
+    "FsnpError",
+    "Inferred",
+    "InstallError",
+    "JournalError",
+    "ManifestError",
+    "MaskSpec",
+    "MissingFileError",
+    "ModelFileError",
+    "ModelSpec",
+    "MulcaVariant",
+    "NetworkConfig",
+    "OutputError",
+    "Precision",
+    "Probe",
+    "Progress",
+    "Provider",
+    "ProviderError",
+    "RunError",
+    "SpeechProbe",
+    "StateSpec",
+    "StftSpec",
+    "TensorSpec",
+    "VariantDifference",
+    "VerificationError",
+    "WorkerError",
+    "enhance_files",
+    "export_checkpoint",
+]
 
 _HOMES: Final = {
-    "Enhancer": "fsnp_onnx.runtime.enhancer",
-    "ModelSpec": "fsnp_onnx.spec",
-    "export_checkpoint": "fsnp_onnx.export.pipeline",
+    "batch.cluster": "Cluster",
+    "batch.files": "Progress enhance_files",
+    "batch.recording": "Failed",
+    "export.fidelity": "VariantDifference",
+    "export.identify": "Inferred",
+    "export.options": "ExportOptions Precision",
+    "export.pipeline": "ExportReport ExportedFile export_checkpoint",
+    "network.config": "MulcaVariant NetworkConfig",
+    "runtime.enhancer": "Enhancer",
+    "runtime.ort": "Provider",
+    "runtime.recording": "Done",
+    "spec": "MaskSpec ModelSpec Probe SpeechProbe StateSpec StftSpec TensorSpec",
 }
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
@@ -37,12 +125,13 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version  # noqa: PLC0415 - slow, and seldom asked for
 
         return version("fsnp-onnx")
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'fsnp_onnx' has no attribute {name!r}")
+    home = _HOME_OF[name]
     try:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(f"fsnp_onnx.{home}"), name)
     except ImportError as error:
-        if name != "export_checkpoint":
+        if not home.startswith("export"):
             raise
         raise InstallError(
             f"exporting needs {error.name}, which is not installed; "

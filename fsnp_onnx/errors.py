@@ -93,10 +93,6 @@ class VerificationError(FsnpError, ArithmeticError):
     """An exported file whose numbers differ too much from its reference."""
 
 
-class ParityError(VerificationError):  # to be replaced by its two meanings above
-    """An exported graph whose numbers differ from its network's."""
-
-
 def one_line(error: BaseException) -> str:
     """Return the message of an error as one line."""
     return " ".join(str(error).split()) or type(error).__name__

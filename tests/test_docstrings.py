@@ -24,6 +24,7 @@ RESULTS = {
     "ExportReport",
     "ExportedFile",
     "Failed",
+    "Inferred",
     "MaskSpec",
     "ModelSpec",
     "Probe",
@@ -63,7 +64,8 @@ def examples_of(thing: object, name: str, module: ModuleType) -> Iterator[doctes
 
 def all_examples() -> list[doctest.DocTest]:
     """Return the examples of the public names and of the modules that they live in, once each."""
-    homes = {str(getattr(thing, "__module__", "fsnp_onnx")) for thing in public_objects().values()}
+    things = [t for t in public_objects().values() if inspect.isclass(t) or inspect.isroutine(t)]
+    homes = {thing.__module__ for thing in things}
     modules = [import_module(name) for name in sorted({"fsnp_onnx", *homes})]
     return [test for m in modules for test in examples_of(m, m.__name__, m)]
 

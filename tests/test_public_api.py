@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
 import pytest
 
@@ -12,10 +17,38 @@ import fsnp_onnx
 from fsnp_onnx.errors import FsnpError, InstallError
 
 
+def annotations_of(public: Any) -> Iterator[Any]:
+    """Yield the types in a signature, and in those of a class's public methods and properties."""
+    members = [public]
+    if inspect.isclass(public):
+        members += [getattr(public, "__init__", None)]
+        members += [value for name, value in vars(public).items() if not name.startswith("_")]
+    for member in members:
+        function = member.fget if isinstance(member, property) else member
+        if inspect.isclass(function) or inspect.isfunction(function):
+            public = {name: getattr(fsnp_onnx, name) for name in fsnp_onnx.__all__}
+            yield from typing.get_type_hints(function, localns=public).values()
+
+
 def test_exported_names_exist() -> None:
-    assert fsnp_onnx.__all__ == ["Enhancer", "FsnpError", "ModelSpec", "export_checkpoint"]
+    assert fsnp_onnx.__all__ == sorted(fsnp_onnx.__all__)
     for name in fsnp_onnx.__all__:
-        assert callable(getattr(fsnp_onnx, name))
+        assert getattr(fsnp_onnx, name) is not None
+
+
+def test_every_error_class_is_exported() -> None:
+    errors = [value for value in vars(fsnp_onnx.errors).values() if isinstance(value, type)]
+    assert {error.__name__ for error in errors if issubclass(error, FsnpError)} <= set(
+        fsnp_onnx.__all__
+    )
+
+
+def test_everything_that_a_public_signature_mentions_is_exported() -> None:
+    for name in fsnp_onnx.__all__:
+        public = getattr(fsnp_onnx, name)
+        for annotation in annotations_of(public):
+            own = set(re.findall(r"fsnp_onnx[\w.]*\.(\w+)", str(annotation)))
+            assert own <= set(fsnp_onnx.__all__), f"{name} mentions {own}"
 
 
 def test_version_is_the_distributions() -> None:

@@ -1,31 +1,31 @@
 """Recordings spread over the machines of a Ray cluster.
 
-A Ray Data pipeline with a pool of actors, each of which holds one model. Paths must lead to the same
-files on every machine; URLs do by themselves.
+A Ray Data pipeline with a pool of actors, each of which holds one model.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import pickle
-import signal
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import redirect_stdout
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsnp_onnx.batch import storage as remote
-from fsnp_onnx.batch.plan import Job
-from fsnp_onnx.batch.recording import Report, Settings, enhance_recording
-from fsnp_onnx.batch.run import Outcomes
-from fsnp_onnx.errors import InstallError, ProviderError, one_line
+from fsnp_onnx.batch import storage
+from fsnp_onnx.batch.jobs import Job
+from fsnp_onnx.batch.recording import Failed, Settings, enhance_job
+from fsnp_onnx.batch.signals import handler_of_sigterm_kept
+from fsnp_onnx.errors import ArgumentError, InstallError, WorkerError, one_line
 from fsnp_onnx.runtime.cpus import available_cpus
+from fsnp_onnx.runtime.recording import Done
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,56 +34,90 @@ _JOBS_AT_ONCE = 4096  # in one pipeline, so that a million are never in memory
 _RETRIES = 2
 DIED = (
     f"the workers that enhanced it died, {_RETRIES + 1} in a row; if memory is short, give shorter "
+    "audio or more threads, of which a machine then starts fewer jobs"
 )
-DIED += "audio or more --threads, of which a machine then starts fewer jobs"
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where to run, and with how much for each recording.
+    """A Ray cluster to run on, and how much of it each recording gets.
+
+    Paths must lead to the same files on every machine; URLs do so by themselves.
 
     Attributes:
-        address: Of a running cluster, None for one that is started here for this run.
-        n_actors: Recordings at a time, None for as many as the cluster has room for.
-        gpus: Share of a GPU that each takes with provider "cuda".
+        address: Of a running cluster. None for the one in RAY_ADDRESS, or else one that is started
+            on this machine for the run.
+        gpus_per_job: Share of a GPU that each job takes with provider "cuda", 0.01 to 1.
+
+    Raises:
+        ArgumentError: The share is out of range.
+
+    Example:
+        >>> Cluster("10.0.0.1:6379", gpus_per_job=0.5)  # give it to `enhance_files` as cluster
+        Cluster(address='10.0.0.1:6379', gpus_per_job=0.5)
     """
 
-    address: str | None
-    n_actors: int | None
-    gpus: float
+    address: str | None = None
+    gpus_per_job: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.gpus_per_job <= 1:
+            raise ArgumentError("gpus_per_job", f"is {self.gpus_per_job!r}; give 0.01 to 1")
 
 
-def enhance_on_cluster(jobs: Iterator[Job], settings: Settings, cluster: Cluster) -> Outcomes:
-    """Yield what came of each recording, in the order in which they end.
+def enhance_on_cluster(
+    items: Iterator[Job | Done | Failed], settings: Settings, cluster: Cluster, n_actors: int | None
+) -> Generator[Done | Failed]:
+    """Yield the result of each recording, in the order in which they end.
 
     Args:
-        jobs: The recordings; some thousands are taken at once.
-        settings: What they share. The model is sent along.
+        items: The recordings, of which some thousands are taken at once, and results, which are
+            passed on.
+        settings: What the recordings share. The model is sent along.
         cluster: Where to run.
+        n_actors: Recordings at a time, None for as many as the cluster has room for.
 
     Raises:
         InstallError: Ray is not installed.
-        ProviderError: The cluster cannot be reached or cannot work.
-        FsnpError: The model cannot be opened.
+        WorkerError: The cluster cannot be reached or cannot work.
     """
-    ray = _load_ray()
-    on_cuda = settings.provider == "cuda"
-    provider = settings.provider if on_cuda else "cpu"  # the same on every machine
-    replace(settings, provider="cpu").open()  # for the error of a file that is no model
-    if isinstance(settings.model, Path):
-        settings = replace(settings, model=settings.model.read_bytes())
-    settings = replace(settings, provider=provider)
+    ray = require_ray()
+    model = settings.model.read_bytes() if isinstance(settings.model, Path) else settings.model
+    provider = settings.provider if settings.provider == "cuda" else "cpu"  # the same everywhere
+    settings = replace(settings, model=model, provider=provider)
+    results = _enhance(ray, items, settings, cluster, n_actors)
+    atexit.register(results.close)  # before Ray, which would else be started again and hang
+    with closing(results), ExitStack() as stack:
+        stack.callback(atexit.unregister, results.close)
+        while True:
+            with redirect_stdout(sys.stderr):  # where Ray prints what happens to its workers
+                result = next(results, None)
+            if result is None:
+                return
+            yield result
+
+
+def _enhance(
+    ray: Any,
+    items: Iterator[Job | Done | Failed],
+    settings: Settings,
+    cluster: Cluster,
+    n_actors: int | None,
+) -> Generator[Done | Failed]:
     open_jobs: dict[int, Job] = {}
-    with redirect_stdout(sys.stderr):  # where it prints what happens to its workers
-        _connect(ray, cluster, settings.threads)
-        try:
-            while window := list(islice(jobs, _JOBS_AT_ONCE)):
-                open_jobs = dict(enumerate(window))
-                yield from _enhance_window(ray, open_jobs, settings, cluster)
-        finally:
-            ray.shutdown()
-            for job in open_jobs.values():  # only now, as nobody begins another partial file
-                job.remove_partial()
+    _connect(ray, cluster, (n_actors or 1) * (settings.threads or 1))
+    try:
+        n_actors = n_actors or _room(ray, settings, cluster)
+        while window := list(islice(items, _JOBS_AT_ONCE)):
+            yield from (item for item in window if not isinstance(item, Job))
+            open_jobs = dict(enumerate(item for item in window if isinstance(item, Job)))
+            if open_jobs:
+                pipeline = _pipeline(ray, open_jobs, settings, cluster, n_actors)
+                yield from _results(ray, pipeline, open_jobs)
+    finally:
+        ray.shutdown()
+        for job in open_jobs.values():  # only now, as nobody begins another partial file
+            job.remove_partial()
 
 
 class _Actor:
@@ -98,82 +132,85 @@ class _Actor:
     def __call__(self, batch: pa.Table) -> pa.Table:
         import pyarrow as pa  # noqa: PLC0415 - comes with Ray
 
-        outcomes = []
+        rows = []
         for number, job in zip(batch["number"], batch["job"], strict=True):
-            outcome = enhance_recording(pickle.loads(job.as_py()), self._enhancer, self._settings)
-            outcomes.append({"number": number.as_py(), "outcome": pickle.dumps(outcome)})
-        return pa.Table.from_pylist(outcomes)
+            result = enhance_job(pickle.loads(job.as_py()), self._enhancer, self._settings)
+            rows.append({"number": number.as_py(), "result": pickle.dumps(result)})
+        return pa.Table.from_pylist(rows)
 
 
-def _enhance_window(
-    ray: Any, open_jobs: dict[int, Job], settings: Settings, cluster: Cluster
-) -> Outcomes:
-    """Run one pipeline, a block for each recording, as a block is what Ray retries.
-
-    A recording that has ended is taken out of ``open_jobs``.
-    """
-    rows = [{"number": n, "job": pickle.dumps(_absolute(job))} for n, job in open_jobs.items()]
-    n_actors = min(cluster.n_actors or _room(ray, settings, cluster), len(rows))
+def _pipeline(
+    ray: Any, jobs: dict[int, Job], settings: Settings, cluster: Cluster, n_actors: int
+) -> Any:
+    """Return a pipeline with a block for each recording, as a block is what Ray retries."""
+    rows = [{"number": n, "job": pickle.dumps(_absolute(job))} for n, job in jobs.items()]
+    actors = ray.data.ActorPoolStrategy(
+        size=min(n_actors, len(rows)), max_tasks_in_flight_per_actor=2
+    )
     with warnings.catch_warnings():
         # without a limit a recording that kills its worker would be tried for ever, and 2.60 warns
         # that this way to give one will go, but has no other yet
         warnings.filterwarnings("ignore", message=".*ray_remote_args")
-        enhanced = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        return ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Actor,
             fn_constructor_args=(ray.put(settings),),
             batch_size=1,
             batch_format="pyarrow",
-            compute=ray.data.ActorPoolStrategy(size=n_actors, max_tasks_in_flight_per_actor=2),
+            compute=actors,
             num_cpus=settings.threads,
-            num_gpus=cluster.gpus if settings.provider == "cuda" else 0,
+            num_gpus=cluster.gpus_per_job if settings.provider == "cuda" else 0,
             max_task_retries=_RETRIES,
         )
-    for row in _rows(ray, enhanced):
+
+
+def _results(ray: Any, pipeline: Any, open_jobs: dict[int, Job]) -> Generator[Done | Failed]:
+    """Yield what a pipeline gives; a recording that has ended is taken out of ``open_jobs``."""
+    for row in _rows(ray, pipeline):
         job = open_jobs.pop(row["number"])
-        yield job, _as_given(job, pickle.loads(row["outcome"]))
+        yield replace(pickle.loads(row["result"]), input=job.source, output=job.target)
     for job in open_jobs.values():
         job.remove_partial()
-        yield job, DIED
+        yield Failed(job.source, job.target, WorkerError(DIED))
 
 
 def _rows(ray: Any, dataset: Any) -> Iterator[dict[str, Any]]:
     try:
         yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
-        raise ProviderError(f"Ray stopped ({one_line(error)})") from error
+        raise WorkerError(f"Ray stopped ({one_line(error)})") from error
 
 
 def _room(ray: Any, settings: Settings, cluster: Cluster) -> int:
     """Return how many actors the machines have room for."""
     there = ray.cluster_resources()
-    room = there.get("CPU", 0) // settings.threads
+    threads = settings.threads or 1
+    room = there.get("CPU", 0) // threads
     if settings.provider == "cuda":
-        room = min(room, there.get("GPU", 0) // cluster.gpus)
+        room = min(room, there.get("GPU", 0) // cluster.gpus_per_job)
     if room < 1:
-        raise ProviderError(
+        raise WorkerError(
             f"the Ray cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs, "
-            f"too few for one job of {settings.threads} threads; give fewer --threads or --gpus"
+            f"too few for one job of {threads} threads; give fewer threads or GPUs per job"
         )
     return int(room)
 
 
-def _connect(ray: Any, cluster: Cluster, threads: int) -> None:
-    on_terminate = signal.getsignal(signal.SIGTERM)
+def _connect(ray: Any, cluster: Cluster, n_cpus: int) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     address = cluster.address or os.environ.get("RAY_ADDRESS")
     try:
-        if address:
-            _require_listener(address)
-            ray.init(address=address, **quiet)
-        else:
-            n_cpus = max(available_cpus()[0], (cluster.n_actors or 1) * threads)
-            ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, **quiet)
+        with handler_of_sigterm_kept():  # Ray's own would not remove partial files
+            if address:
+                _require_listener(address)
+                ray.init(address=address, **quiet)
+            else:
+                n_cpus = max(available_cpus()[0], n_cpus)
+                ray.init(address="local", num_cpus=n_cpus, include_dashboard=False, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        raise ProviderError(
+        raise WorkerError(
             f"no Ray cluster {f'at {address}' if address else 'can be started here'} "
             f"({one_line(error)}); ray status tells of a running one"
         ) from error
-    signal.signal(signal.SIGTERM, on_terminate)  # Ray's own would not remove partial files
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # failures are told by recording
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -188,7 +225,12 @@ def _require_listener(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def _load_ray() -> Any:
+def require_ray() -> Any:
+    """Import Ray, quiet and without usage statistics.
+
+    Raises:
+        InstallError: It is not installed.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else a line for every actor
@@ -197,7 +239,7 @@ def _load_ray() -> Any:
         import ray.data  # noqa: PLC0415
     except ImportError as error:
         raise InstallError(
-            f"--engine ray needs Ray Data, which is not installed ({error}); "
+            f"a cluster needs Ray Data, which is not installed ({error}); "
             "run pip install 'fsnp-onnx[ray]'"
         ) from error
     return ray
@@ -206,13 +248,7 @@ def _load_ray() -> Any:
 def _absolute(job: Job) -> Job:
     """Return a job whose paths mean the same in another folder."""
     source, target = (
-        name if name is None or remote.is_url(name) else str(Path(name).absolute())
+        name if storage.is_url(name) else str(Path(name).absolute())
         for name in (job.source, job.target)
     )
     return replace(job, source=source, target=target)
-
-
-def _as_given(job: Job, outcome: Report | str) -> Report | str:
-    if isinstance(outcome, str):
-        return outcome
-    return replace(outcome, input=job.source_name, output=job.target_name)

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from fsnp_onnx.errors import ManifestError, MissingFileError
+from fsnp_onnx.errors import JournalError, ManifestError, MissingFileError
 
 SUFFIXES = (".csv", ".jsonl")
 
 
-def read_rows(path: Path, columns: tuple[str, ...], remedy: str = "") -> Iterator[dict[str, str]]:
+def read_rows(
+    path: Path,
+    columns: tuple[str, ...],
+    error_type: type[ManifestError | JournalError] = ManifestError,
+    remedy: str = "give a table with input and output",
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table, one after the other.
 
     Args:
         path: A file that ends in .csv or .jsonl.
-        columns: What no row may leave empty; there may be more. What is null is "".
-        remedy: What to do about a malformed row, default to give a table with the columns.
-
-    Raises:
-        MissingFileError: The file cannot be read.
-        ManifestError: A row is malformed.
+        columns: What every row has as text that is not empty; there may be more.
+        error_type: What to raise for a malformed row.
+        remedy: What to do about it.
     """
     n_lines = 0
 
@@ -43,29 +45,10 @@ def read_rows(path: Path, columns: tuple[str, ...], remedy: str = "") -> Iterato
     except OSError as error:
         raise MissingFileError(f"cannot read {path} ({error.strerror})") from error
     except (ValueError, csv.Error) as error:
-        remedy = remedy or f"give a table with {' and '.join(columns)}"
-        raise ManifestError(f"{path}, line {max(1, n_lines)}: {error}; {remedy}") from error
+        raise error_type(f"{path}, line {max(1, n_lines)}: {error}; {remedy}") from error
 
 
-def row_writer(path: Path, columns: tuple[str, ...]) -> Callable[[dict[str, object]], str]:
-    """Return a function that makes a line of a row."""
-    if path.suffix == ".jsonl":
-        return lambda row: json.dumps(row) + "\n"
-    return lambda row: _csv_line([row.get(column, "") for column in columns])
-
-
-def header(path: Path, columns: tuple[str, ...]) -> str:
-    """Return what a table begins with."""
-    return _csv_line(columns) if path.suffix == ".csv" else ""
-
-
-def _csv_line(values: Iterable[object]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(values)  # quotes values that hold either
-    return line.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _csv_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+def _csv_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     table = csv.reader(lines, strict=True)
     names = next(filter(None, table), [])
     if names and (missing := [column for column in columns if column not in names]):
@@ -79,28 +62,21 @@ def _csv_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[s
             yield _whole(dict(zip(names, values, strict=True)), columns)
 
 
-def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    for line in lines:
-        if not line.strip():
-            continue
+def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for line in filter(str.strip, lines):
         try:
-            values = _json_values(line, columns)
+            row = json.loads(line)
         except RecursionError:  # json nests as deep as Python's stack
             raise ValueError("values nested too deep to be read") from None
-        yield _whole(values, columns)
+        if not isinstance(row, dict):
+            raise ValueError("not a JSON object")  # noqa: TRY004 - of the file, not of an argument
+        yield _whole(row, columns)
 
 
-def _json_values(line: str, columns: tuple[str, ...]) -> dict[str, str]:
-    row = json.loads(line)
-    if not isinstance(row, dict):
-        raise ValueError("no JSON object")  # noqa: TRY004 - of the file, not of an argument
-    for column in columns:
-        if not isinstance(row.get(column), str | None):
-            raise ValueError(f"{column} is {row[column]!r}, not text")  # noqa: TRY004 - likewise
-    return {name: "" if value is None else str(value) for name, value in row.items()}
-
-
-def _whole(row: dict[str, str], columns: tuple[str, ...]) -> dict[str, str]:
-    if missing := [column for column in columns if not row.get(column)]:
+def _whole(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
+    if missing := [column for column in columns if row.get(column) in (None, "")]:
         raise ValueError(f"a row without {' and '.join(missing)}")
+    for column in columns:
+        if not isinstance(row[column], str):
+            raise ValueError(f"{column} is {row[column]!r}, not text")  # noqa: TRY004 - likewise
     return row

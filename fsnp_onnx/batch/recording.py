@@ -1,59 +1,37 @@
-"""One recording: read, enhance, write. What a process does that shares the work of a run."""
+"""One recording: fetch, enhance, store. What every process of a run does."""
 
 from __future__ import annotations
 
-import io
-import shutil
-import sys
-import tempfile
-import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fsnp_onnx.batch import storage as remote
-from fsnp_onnx.batch.plan import Job
-from fsnp_onnx.errors import FsnpError, one_line
-from fsnp_onnx.runtime import audio
+from fsnp_onnx.batch import storage
+from fsnp_onnx.batch.jobs import Job
+from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.ort import Provider
-from fsnp_onnx.runtime.plot import save_spectrograms
-
-Samples = NDArray[np.float32]
-T = TypeVar("T")
+from fsnp_onnx.runtime.recording import Done, enhance_recording
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What --json prints for one recording.
+class Failed:
+    """A recording that could not be enhanced.
 
     Attributes:
-        input: The noisy file, "-" for standard input.
-        output: The enhanced file, "-" for standard output.
-        seconds: Time that the enhancement took.
-        rtf: Real-time factor, that time per second of audio.
-        provider: Where the model ran, "cpu" or "cuda".
-        sample_rate: Of both files in Hz.
-        channels: Of both files.
-        duration_s: Length of the recording.
-        clipped: Number of samples beyond full scale that were clipped.
+        input: Path or URL of the noisy file, or of a folder that cannot be read.
+        output: Path or URL of the enhanced file; None where the work did not begin.
+        error: What went wrong.
+
+    Example:
+        >>> from fsnp_onnx.errors import AudioError
+        >>> failed = Failed("talk.wav", "clean.wav", AudioError("talk.wav holds no samples"))
+        >>> print(f"{failed.input}: {failed.error}")
+        talk.wav: talk.wav holds no samples
     """
 
     input: str
-    output: str
-    seconds: float
-    rtf: float
-    provider: str
-    sample_rate: int
-    channels: int
-    duration_s: float
-    clipped: int
+    output: str | None
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +41,15 @@ class Settings:
     Attributes:
         model: Path of an exported file or its bytes.
         provider: "auto", "cpu" or "cuda".
-        threads: CPU threads of one process.
+        threads: CPU threads of one process, None for all.
         device_id: Number of the CUDA device.
-        attenuation_limit_db: No bin is attenuated by more; None for no limit.
-        plot: Where to draw the spectrograms, if at all.
+        attenuation_limit_db: No bin is attenuated by more, in dB; None for no limit.
+        plot: Where to draw the spectrograms of the one recording, if at all.
     """
 
     model: Path | bytes
     provider: Provider
-    threads: int
+    threads: int | None
     device_id: int
     attenuation_limit_db: float | None
     plot: Path | None
@@ -81,86 +59,23 @@ class Settings:
         return Enhancer(self.model, self.provider, threads=self.threads, device_id=self.device_id)
 
 
-def enhance_recording(job: Job, enhancer: Enhancer, settings: Settings) -> Report | str:
+def enhance_job(job: Job, enhancer: Enhancer, settings: Settings) -> Done | Failed:
     """Enhance one recording.
 
     Returns:
         What was done, or why it could not be.
     """
     try:
-        return _enhance(job, enhancer, settings)
-    except BrokenPipeError:
-        raise  # nobody listens any more: not an error of this recording
+        with storage.fetched(job.source) as source, storage.stored(job.target, job.token) as target:
+            done = enhance_recording(
+                enhancer,
+                source,
+                target,
+                name=job.source,
+                attenuation_limit_db=settings.attenuation_limit_db,
+                plot=settings.plot,
+                token=job.token,
+            )
     except (FsnpError, OSError, MemoryError) as error:
-        return one_line(error)
-
-
-def _enhance(job: Job, enhancer: Enhancer, settings: Settings) -> Report:
-    noisy, audio_format = _read(job.source)
-    target_format = _target_format(job, audio_format)
-    started = time.perf_counter()
-    enhanced = _interruptible(
-        lambda: enhancer.enhance(
-            noisy, audio_format.sample_rate, attenuation_limit_db=settings.attenuation_limit_db
-        )
-    )
-    seconds = time.perf_counter() - started
-    if settings.plot:  # first, as an output that is there means a recording that is done
-        save_spectrograms(noisy, enhanced, audio_format.sample_rate, settings.plot)
-    clipped = _write(job, enhanced, target_format)
-    duration_s = len(noisy) / audio_format.sample_rate
-    return Report(
-        input=job.source_name,
-        output=job.target_name,
-        seconds=round(seconds, 4),
-        rtf=round(seconds / duration_s, 4),
-        provider=enhancer.provider,
-        sample_rate=audio_format.sample_rate,
-        channels=audio_format.channels,
-        duration_s=round(duration_s, 4),
-        clipped=clipped,
-    )
-
-
-def _read(source: str | None) -> tuple[Samples, audio.AudioFormat]:
-    if source:
-        with remote.fetched(source) as path:
-            return audio.read(path, name=source)
-    with tempfile.NamedTemporaryFile(prefix="fsnp-", suffix=".wav") as file:  # seekable
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        return audio.read(Path(file.name), name="standard input")
-
-
-def _target_format(job: Job, source_format: audio.AudioFormat) -> audio.AudioFormat:
-    target = Path(job.target) if job.target else sys.stdout.buffer
-    return audio.output_format(Path(job.source or ""), target, source_format)
-
-
-def _write(job: Job, samples: Samples, audio_format: audio.AudioFormat) -> int:
-    if job.target:
-        with remote.stored(job.target, job.token) as path:
-            return audio.write(path, samples, audio_format, job.token)
-    buffer = io.BytesIO()  # a WAV header is completed at the end, which needs a seek
-    clipped = audio.write(buffer, samples, audio_format)
-    with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
-        stdout.write(buffer.getbuffer())  # whole, even where sys.stdout itself is not buffered
-    return clipped
-
-
-def _interruptible(work: Callable[[], T]) -> T:
-    """Call ``work`` in another thread and wait where Ctrl-C is heard.
-
-    A run of the model returns to Python only when it is finished; the main thread, which handles
-    signals, must not be the one inside it.
-    """
-    future: Future[T] = Future()
-
-    def call() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again by result()
-            future.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return future.result()
+        return Failed(job.source, job.target, error)
+    return replace(done, input=job.source, output=job.target)

@@ -63,9 +63,6 @@ def sound_files(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
         url: Where to look.
         output: The folder that the enhanced files go to.
         recursive: Whether to look into the folders below.
-
-    Raises:
-        MissingFileError: The folder cannot be read.
     """
     fs, root = _filesystem(url)
     root, own = root.rstrip("/"), output.rstrip("/")
@@ -84,22 +81,14 @@ def sound_files(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
 
 
 def require_lasting(url: str) -> None:
-    """Refuse an output in the memory of this process.
-
-    Raises:
-        OutputError: It is there.
-    """
+    """Refuse an output in the memory of this process."""
     if url.startswith("memory://"):
         raise OutputError(f"{url} would end with this process; give a path or another URL")
 
 
 @contextmanager
 def fetched(name: str) -> Iterator[Path]:
-    """Yield a path with the content of a file, which for a URL is a copy that goes afterwards.
-
-    Raises:
-        MissingFileError: The file cannot be read.
-    """
+    """Yield a path with the content of a file, which for a URL is a copy that goes afterwards."""
     if not is_url(name):
         yield Path(name)
         return
@@ -118,9 +107,6 @@ def stored(name: str, token: str) -> Iterator[Path]:
     Args:
         name: Path or URL of the file.
         token: Names the temporary file.
-
-    Raises:
-        OutputError: The file cannot be written.
     """
     if not is_url(name):
         yield Path(name)
@@ -204,7 +190,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
         fs, path = url_to_fs(url)
     except ImportError as error:
         if error.name and error.name.startswith("fsspec"):
-            remedy = "run pip install 'fsnp-onnx[ray]'"
+            remedy = "run pip install 'fsnp-onnx[urls]'"
         else:
             remedy = "install it beside fsnp-onnx"
         raise InstallError(

@@ -6,25 +6,31 @@ Data goes to standard output, everything said to people to standard error.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import warnings
 from importlib.metadata import version
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
-from fsnp_onnx.errors import FsnpError, one_line
+from fsnp_onnx.errors import ArgumentError, FsnpError, one_line
 
-_ENDED = (129, 130, 143)  # 128 + the numbers of SIGHUP, SIGINT and SIGTERM
+_ENDED: Final = (129, 130, 143)  # 128 + the numbers of SIGHUP, SIGINT and SIGTERM
+_OPTIONS: Final = {  # of the Python arguments with another name
+    "inputs": "INPUT",
+    "checkpoint": "CHECKPOINT",
+    "attenuation_limit_db": "--attenuation-limit",
+    "cluster": "--engine",
+    "gpus_per_job": "--gpus",
+}
 
 
 def new_app() -> typer.Typer:
-    """Return an application whose help and usage errors are plain text."""
+    """Return an application whose help has panels; rich draws them and is imported for them alone."""
     return typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # rich would cost a fifth of a second at every start
+        rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
@@ -65,13 +71,19 @@ def run(app: typer.Typer) -> NoReturn:
     0 is success, 1 an error that the user can mend, 2 wrong usage, 128 + N the end by signal N.
     """
     warnings.showwarning = _show_warning
-    _end_in_order()
+    for command in app.registered_commands:  # in rich text a single line end is a space
+        lines = filter(str.strip, (command.epilog or "").replace("\b", "").splitlines())
+        command.epilog = "\n\n".join(lines)
     code: int | str | None
     try:
         app()
         code = 0
     except SystemExit as end:
         code = end.code
+    except ArgumentError as error:
+        option = "--" + error.argument.replace("_", "-")
+        say_error(f"{_OPTIONS.get(error.argument, option)}: {error.problem}")
+        code = 2
     except (FsnpError, OSError, MemoryError) as error:
         say_error(one_line(error))
         code = 1
@@ -83,15 +95,3 @@ def run(app: typer.Typer) -> NoReturn:
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     say(f"warning: {' '.join(str(message).split())}")
-
-
-def _end_in_order() -> None:
-    """Let signals that end the process be exceptions, so that partial files are removed."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) != signal.SIG_IGN:  # which nohup sets
-            signal.signal(number, _end)
-
-
-def _end(number: int, _: object) -> NoReturn:
-    sys.exit(128 + number)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from pathlib import Path
 
 import typer
 
-from fsnp_onnx.batch.plan import STREAM
-from fsnp_onnx.batch.recording import Report
+from fsnp_onnx.batch.files import Progress
+from fsnp_onnx.batch.recording import Failed
 from fsnp_onnx.cli.console import say, say_error
+from fsnp_onnx.errors import one_line
+from fsnp_onnx.runtime.files import replacing
+from fsnp_onnx.runtime.recording import Done
+
+_COLUMNS = (*(field.name for field in fields(Done)), "error")
 
 
 class Reporter:
-    """Tells the outcome of each recording and adds them up.
+    """Tells the result of each recording and adds them up.
 
     Attributes:
         n_failed: Recordings and folders that failed.
-        n_skipped: Recordings that an earlier run has done.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -31,78 +37,102 @@ class Reporter:
             as_json: Whether to print one JSON object per recording on standard output.
         """
         self.n_failed = 0
-        self.n_skipped = 0
         self._n_done = 0
+        self._n_skipped = 0
         self._duration_s = 0.0
         self._as_json = as_json
-        self._stdout = sys.stdout  # for data alone; an engine may turn what others print elsewhere
         self._started = time.perf_counter()
-        self._advance: Callable[[str, int], None] = lambda *_: None
+        self._add_row: Callable[[dict[str, object]], object] = lambda _: None
+        self.advance: Callable[[Progress], None] = lambda _: None
 
     @contextmanager
-    def progress(self, n_jobs: int) -> Iterator[None]:
+    def progress(self) -> Iterator[None]:
         """Show a bar on a terminal while the block runs."""
         if self._as_json or sys.stderr is None or not sys.stderr.isatty():
             yield
             return
-        from rich.console import Console  # noqa: PLC0415 - slow to import, for terminals only
-        from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn  # noqa: PLC0415
+        from rich import progress as rich  # noqa: PLC0415 - slow to import, for terminals only
+        from rich.console import Console  # noqa: PLC0415
 
-        columns = (SpinnerColumn(), *Progress.get_default_columns()[:3], TimeElapsedColumn())
+        count, name = rich.MofNCompleteColumn(), rich.TextColumn("{task.description}", markup=False)
+        columns = (rich.BarColumn(), count, rich.TimeElapsedColumn(), name)
         console = Console(stderr=True)
-        with Progress(*columns, console=console, redirect_stdout=False, transient=True) as bar:
-            task = bar.add_task("", total=n_jobs)
-            self._advance = lambda name, n: bar.update(task, description=name, completed=n)
+        with rich.Progress(*columns, console=console, redirect_stdout=False, transient=True) as bar:
+            task = bar.add_task("", total=None)
+            self.advance = lambda progress: bar.update(
+                task,
+                description=progress.input,
+                completed=progress.n_finished,
+                total=progress.n_total,
+            )
             yield
 
-    def begin(self, name: str) -> None:
-        """Tell that the work on a recording begins."""
-        self._advance(name, self._n_told())
+    @contextmanager
+    def summary(self, path: Path | None) -> Iterator[None]:
+        """Write a CSV file with one row per recording when the block succeeds, if asked for."""
+        if path is None:
+            yield
+            return
+        with (
+            replacing(path) as temporary,
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+        ):
+            table = csv.DictWriter(file, _COLUMNS)
+            table.writeheader()
+            self._add_row = table.writerow
+            yield
 
-    def skip(self) -> None:
-        """Count a recording that an earlier run has done."""
-        self.n_skipped += 1
-
-    def tell(self, name: str, outcome: Report | str) -> None:
+    def tell(self, result: Done | Failed) -> None:
         """Tell what was done, or why it failed."""
-        if isinstance(outcome, str):
-            self._tell_failure(name, outcome)
+        if isinstance(result, Failed):
+            self._tell_failure(result.input, one_line(result.error))
+            return
+        self._add_row(asdict(result))
+        if result.skipped:
+            self._n_skipped += 1
         else:
-            self._tell_report(outcome)
+            self._tell_done(result)
 
     def summarize(self) -> None:
         """Tell the sums of a run of more than one recording, or that there was nothing to do."""
-        n_recordings = self._n_told()
-        if n_recordings < 2 and not self.n_skipped:
+        n_recordings = self._n_done + self.n_failed + self._n_skipped
+        if n_recordings < 2 and not self._n_skipped:
             return
-        hours, wall_hours = (s / 3600 for s in (self._duration_s, self._elapsed_s()))
+        seconds = time.perf_counter() - self._started
+        times = self._duration_s / seconds
         say(
             f"{self._n_done} of {n_recordings} recordings enhanced, {self.n_failed} failed, "
-            f"{self.n_skipped} skipped: {hours:.4f} hours of audio in {wall_hours:.4f} hours, "
-            f"{hours / wall_hours:.3g} hours per hour"
+            f"{self._n_skipped} skipped: {_time(self._duration_s)} of audio in {_time(seconds)} "
+            f"({times:.{0 if times >= 10 else 1}f}x real time)"
         )
 
-    def _n_told(self) -> int:
-        return self._n_done + self.n_failed + self.n_skipped
-
-    def _elapsed_s(self) -> float:
-        return time.perf_counter() - self._started
-
-    def _tell_report(self, report: Report) -> None:
+    def _tell_done(self, done: Done) -> None:
         self._n_done += 1
-        self._duration_s += report.duration_s
+        self._duration_s += done.duration_s
         if self._as_json:
-            typer.echo(json.dumps(asdict(report)), file=self._stdout)
+            values = {name: value for name, value in asdict(done).items() if name != "skipped"}
+            typer.echo(json.dumps(values))
             return
-        clipped = f", {report.clipped} samples clipped" if report.clipped else ""
+        clipped = f", {done.clipped} samples clipped" if done.clipped else ""
         say(
-            f"{report.input} -> {report.output} ({report.duration_s:.2f} s of audio in "
-            f"{report.seconds:.2f} s on {report.provider}, real-time factor {report.rtf:.3f}"
-            f"{clipped})"
+            f"{done.input} -> {done.output} ({done.duration_s:.2f} s of audio in "
+            f"{done.seconds:.2f} s on {done.provider}, real-time factor {done.rtf:.3f}{clipped})"
         )
 
     def _tell_failure(self, name: str, message: str) -> None:
         self.n_failed += 1
-        say_error(message, about="" if name == STREAM else name)
+        self._add_row({"input": name, "error": message})
+        say_error(message, about=name)
         if self._as_json:
-            typer.echo(json.dumps({"input": name, "error": message}), file=self._stdout)
+            typer.echo(json.dumps({"input": name, "error": message}))
+
+
+def _time(seconds: float) -> str:
+    """Return a time in words, of the two largest units: "5 min 3 s"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,4 +1,4 @@
-"""Entry points of the commands: Ctrl-C is heard while they are still being imported."""
+"""Entry points of the commands, and how each of them hears signals from its first moment on."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ def _run(name: str) -> None:
         reason = " ".join(str(error).split())
         sys.exit(f"error: fsnp-{name} cannot start ({reason}); run pip install 'fsnp-onnx[cpu]'")
     signal.signal(signal.SIGINT, heard)
+    for ending in ("SIGTERM", "SIGHUP"):  # as exceptions they let partial files be removed
+        number = getattr(signal, ending, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # which nohup sets
+            signal.signal(number, _end)
     command.main()
 
 
@@ -42,3 +46,7 @@ def _interrupted(*_: object) -> NoReturn:
         sys.stderr.write("interrupted\n")
         sys.stderr.flush()
     os._exit(130)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)

@@ -1,6 +1,6 @@
-"""Read a FullSubNet+ checkpoint in every form that is around, without running what is in it.
+"""Read a FullSubNet+ checkpoint of any kind that is in use, without running code that is in it.
 
-Forms: ``{"model": state_dict, "epoch": n, ...}`` as the published trainer saves it, a bare state_dict,
+Kinds: ``{"model": state_dict, "epoch": n, ...}`` as the published trainer saves it, a bare state_dict,
 parameter names with ``module.`` in front (saved from DataParallel), any file ending, and the folder that
 comes out when somebody unpacks a ``.tar`` (which is a zip archive by PyTorch).
 """
@@ -52,7 +52,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         MissingFileError: There is no such file, or it cannot be read.
-        CheckpointError: It is no checkpoint, holds more than tensors and numbers, or bad weights.
+        CheckpointError: It is not a checkpoint, holds more than tensors and numbers, or bad weights.
     """
     data, sha256 = _read_bytes(path)
     content = _unpickle(path, data)
@@ -112,7 +112,7 @@ def _unpickle(path: Path, data: bytes) -> Any:
                 "that would run its code; save the state_dict alone"
             ) from error
         raise CheckpointError(
-            f"{path} is no PyTorch checkpoint; expected a file written by torch.save"
+            f"{path} is not a PyTorch checkpoint; expected a file written by torch.save"
         ) from error
 
 

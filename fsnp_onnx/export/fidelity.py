@@ -1,4 +1,4 @@
-"""How far two files are apart on noisy speech: simplified from original, int8 from float32."""
+"""Compare two files on noisy speech: simplified with original MulCA, int8 with float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import ParityError
+from fsnp_onnx.errors import VerificationError
 from fsnp_onnx.export.verify import noisy_speech, snr_db
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.mask_model import MaskModel
@@ -17,7 +17,7 @@ from fsnp_onnx.spec import SpeechProbe
 
 
 @dataclass(frozen=True)
-class Difference:
+class VariantDifference:
     """How far the simplified MulCA is from the original one on real speech.
 
     Attributes:
@@ -29,7 +29,7 @@ class Difference:
     snr_db: float
 
 
-def compare_forms(original: bytes, simplified: bytes) -> Difference:
+def compare_variants(original: bytes, simplified: bytes) -> VariantDifference:
     """Compare two files of one network on seven seconds of noisy speech."""
     models = [MaskModel(model, provider="cpu") for model in (original, simplified)]
     spec = models[0].spec.stft
@@ -38,41 +38,38 @@ def compare_forms(original: bytes, simplified: bytes) -> Difference:
     masks = [model.run(spectrum.real, spectrum.imag) for model in models]
     max_mask_error = float(np.abs(masks[1] - masks[0]).max())
     first, second = (Enhancer(model, provider="cpu") for model in (original, simplified))
-    return Difference(max_mask_error, _waveform_snr_db(first, second, speech))
+    return VariantDifference(max_mask_error, _waveform_snr_db(first, second, speech))
 
 
-def certify_quantization(
-    float32: bytes, int8: bytes, sample_rate_hz: int, min_snr_db: float
-) -> tuple[SpeechProbe, ...]:
+def verify_quantization(float32: bytes, int8: bytes, min_snr_db: float) -> tuple[SpeechProbe, ...]:
     """Compare a quantised file with the float32 file it comes from, on every recording.
 
     Args:
-        float32: The proven file.
+        float32: The verified file.
         int8: The quantised file.
-        sample_rate_hz: Of both.
         min_snr_db: SNR of the enhanced waveform that every recording must reach, in dB.
 
     Raises:
-        ParityError: A recording did not reach it; names the worst, and by how much.
+        VerificationError: A recording does not reach it; names the worst one.
     """
     exact, quantised = (Enhancer(model, provider="cpu") for model in (float32, int8))
     probes = tuple(
         SpeechProbe(recording, _waveform_snr_db(exact, quantised, noisy), min_snr_db)
-        for recording, noisy in recordings(sample_rate_hz)
+        for recording, noisy in recordings(exact.spec.stft.sample_rate_hz)
     )
     failed = [probe for probe in probes if not probe.snr_db >= min_snr_db]  # also catches NaN
     if failed:
         worst = min(failed, key=lambda probe: np.nan_to_num(probe.snr_db, nan=-np.inf))
-        raise ParityError(
+        raise VerificationError(
             f"int8 is {worst.snr_db:.1f} dB SNR from float32 on {worst.recording}, expected "
-            f"{min_snr_db:g} dB or more; no file was written: use --precision float32, or "
-            "--min-snr-db if less is good enough"
+            f"{min_snr_db:g} dB or more; no file was written. Give precision float32, "
+            "or a lower min_snr_db if that is close enough"
         )
     return probes
 
 
 def recordings(sample_rate_hz: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield name and samples of noisy speech: another level, and more noise of another kind."""
+    """Yield name and samples of noisy speech: as it is, quieter, and with more noise."""
     speech = noisy_speech(sample_rate_hz)
     yield "speech over a printer, 3 dB", speech
     yield "speech over a printer, 30 dB quieter", speech * np.float32(10 ** (-30 / 20))

@@ -84,14 +84,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         MissingFileError: The file cannot be read.
-        ConfigError: It is no TOML.
+        ConfigError: It is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MissingFileError(f"cannot read config {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} is no TOML: {error}") from error
+        raise ConfigError(f"config {path} is not TOML: {error}") from error
 
 
 def infer(tensors: Mapping[str, Tensor], document: Mapping[str, Any] | None) -> Inferred:

@@ -1,86 +1,47 @@
-"""Checkpoint in, proven ONNX files out: the steps in order, and nothing written until all are done."""
+"""Checkpoint in, verified ONNX files out: the steps in order, and nothing written until all are done."""
 
 from __future__ import annotations
 
 import copy
 import json
-import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import onnx
 
 from fsnp_onnx.errors import CheckpointError, ConfigError
 from fsnp_onnx.export.checkpoint import Checkpoint, read_checkpoint
-from fsnp_onnx.export.fidelity import Difference, certify_quantization, compare_forms
-from fsnp_onnx.export.graph.compact import compact
-from fsnp_onnx.export.graph.mask import assemble
+from fsnp_onnx.export.fidelity import VariantDifference, compare_variants, verify_quantization
+from fsnp_onnx.export.graph.full_band import full_band_stage
+from fsnp_onnx.export.graph.mask import mask_model
+from fsnp_onnx.export.graph.passes import simplify
 from fsnp_onnx.export.graph.quantize import quantize, require_quantisable
-from fsnp_onnx.export.graph.simplify import simplify
-from fsnp_onnx.export.graph.torch_export import trace_full_band, trace_sub_band
+from fsnp_onnx.export.graph.sub_band import sub_band_block
+from fsnp_onnx.export.graph.sub_band_scan import sub_band_stage
 from fsnp_onnx.export.identify import Inferred, infer, read_toml
-from fsnp_onnx.export.outputs import check_outputs, choose_forms, output_paths
-from fsnp_onnx.export.verify import certify, probe_sizes
-from fsnp_onnx.network.config import MulcaForm, NetworkConfig
+from fsnp_onnx.export.options import ExportOptions, check_outputs, choose_variants, output_paths
+from fsnp_onnx.export.verify import probe_sizes, verify
+from fsnp_onnx.network.config import MulcaVariant
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 from fsnp_onnx.runtime.files import replacing
 from fsnp_onnx.spec import METADATA_KEY, ModelSpec
 
-OPSETS = range(18, 22)
-BLOCK_FRAMES = range(1, 1025)
 PathLike = str | os.PathLike[str]
-Precision = Literal["float32", "int8"]
+OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Options:
-    """How graphs are built.
-
-    Attributes:
-        block_frames: Frames per iteration of the sub-band Scan; bounds memory. Changes no number of
-            a float32 file; an int8 file rounds a block's activations on one scale.
-        opset: ONNX operator set.
-        simplify: Run onnxsim.
-        precision: "int8" quantises the sub-band LSTM, for CPUs.
-        min_snr_db: How close an int8 file must come to float32 on speech, in dB SNR.
-    """
-
-    block_frames: int = 8
-    opset: int = 18
-    simplify: bool = True
-    precision: Precision = "float32"
-    min_snr_db: float = 30.0
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        for name, allowed in (("block_frames", BLOCK_FRAMES), ("opset", OPSETS)):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ConfigError(
-                    f"{name} is {value}; expected {allowed.start} to {allowed.stop - 1}"
-                )
-        if self.precision not in get_args(Precision):
-            raise ConfigError(f"precision is {self.precision!r}; expected float32 or int8")
-        if self.precision == "int8" and not self.simplify:
-            raise ConfigError(
-                "precision int8 needs the weights that onnxsim folds; leave --no-simplify out"
-            )
-        if not 0 <= self.min_snr_db < math.inf:
-            raise ConfigError(f"min_snr_db is {self.min_snr_db}; expected 0 dB or more")
-
-
-@dataclass(frozen=True)
-class Exported:
+class ExportedFile:
     """One written file.
 
     Attributes:
         path: Where it is.
-        spec: Its metadata, certificate included.
+        spec: Its metadata, with the verification report.
         n_bytes: Its size.
         n_nodes: Nodes of its graph, those inside Scans and Loops included.
     """
@@ -92,23 +53,24 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Report:
+class ExportReport:
     """What an export found and wrote.
 
     Attributes:
         checkpoint: Path of the checkpoint.
         inferred: The configuration and the source of every option.
         exported: The files.
-        difference: Simplified against original, None unless both were written in float32.
+        difference: Simplified compared with original MulCA, None unless both were written in
+            float32.
     """
 
     checkpoint: Path
     inferred: Inferred
-    exported: tuple[Exported, ...]
-    difference: Difference | None
+    exported: tuple[ExportedFile, ...]
+    difference: VariantDifference | None
 
     def to_json(self) -> str:
-        """Return all of it, certificates included, as JSON text."""
+        """Return all of it as JSON text."""
         document = {
             "checkpoint": str(self.checkpoint),
             "stft": asdict(self.inferred.stft),
@@ -133,20 +95,21 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     output: PathLike | None = None,
     *,
     config: PathLike | None = None,
-    mulca: Sequence[MulcaForm] | None = None,
-    options: Options | None = None,
+    mulca: Sequence[MulcaVariant] | None = None,
+    options: ExportOptions | None = None,
     report: PathLike | None = None,
     force: bool = False,
-    on_step: Callable[[str], None] = lambda _: None,
-) -> Report:
-    """Export a FullSubNet+ checkpoint to one ONNX file per form of MulCA, each proven equal to it.
+    on_step: OnStep = lambda _: None,
+) -> ExportReport:
+    """Export a FullSubNet+ checkpoint to one verified ONNX file per variant of MulCA.
 
     Args:
         checkpoint: File or unpacked folder.
         output: Output file, or stem of several; default beside the checkpoint.
         config: Training TOML; default the one inside the checkpoint, or published defaults.
-        mulca: Forms to write; default original and simplified, or the form it was trained in.
-        options: How graphs are built.
+        mulca: Variants to write; default original and simplified, or the variant that the network
+            was trained in.
+        options: How the files are built.
         report: File for what was found and written, as JSON.
         force: Overwrite existing files.
         on_step: Called with a line of text as each step begins.
@@ -156,13 +119,27 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
 
     Raises:
         MissingFileError: The checkpoint or config cannot be read.
-        CheckpointError: It is no FullSubNet+ checkpoint, or its weights are bad.
-        ConfigError: The configuration or an option is invalid or contradicts the tensors.
+        CheckpointError: It is not a FullSubNet+ checkpoint, or its weights are bad.
+        ConfigError: The configuration is invalid or contradicts the tensors.
+        ArgumentError: The network does not have the variant or precision that was asked for.
         OutputError: An output exists or cannot be written.
-        ParityError: A graph differs from its network, or int8 too far from float32; nothing was
-            written.
+        ExportError: The tool chain cannot turn the network into a graph.
+        VerificationError: A file differs too much from its network, or int8 from float32; nothing
+            was written.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> network = "tests/data/golden/se_gru_cumlaplace"
+        >>> with TemporaryDirectory() as folder:
+        ...     report = export_checkpoint(
+        ...         f"{network}.tar", f"{folder}/se.onnx", config=f"{network}.toml"
+        ...     )
+        >>> report.inferred.network.sub_band_model
+        'GRU'
+        >>> all(p.max_abs_error <= p.tolerance for p in report.exported[0].spec.verification)
+        True
     """
-    options = options or Options()
+    options = options or ExportOptions()
     checkpoint = Path(checkpoint)
     if checkpoint.name in {"", ".."}:
         checkpoint = checkpoint.resolve()  # outputs are named after it
@@ -170,28 +147,28 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     loaded, inferred = _read(checkpoint, Path(config) if config else None)
     if options.precision == "int8":
         require_quantisable(inferred.network)
-    forms = choose_forms(inferred.network, mulca)
+    variants = choose_variants(inferred.network, mulca)
     stem = checkpoint.with_name(loaded.name)
-    paths = output_paths(stem, Path(output) if output else None, forms, options.precision)
+    paths = output_paths(stem, Path(output) if output else None, variants, options.precision)
     sources = [Path(source) for source in (checkpoint, config) if source]
     check_outputs(paths, Path(report) if report else None, sources, force=force)
     network = FullSubNetPlus(inferred.network).eval()
     network.load_state_dict(loaded.tensors)
-    on_step("tracing the sub-band stage")
-    sub_band = _tidied(trace_sub_band(network, options.block_frames, options.opset), options)
+    on_step("exporting the sub-band stage")  # once: MulCA is in the full-band stage alone
+    block = _simplified(sub_band_block(network, options.block_frames, options.opset), options)
     files: dict[Path, bytes] = {}
     exported = []
-    for form, path in zip(forms, paths, strict=True):
-        variant = with_mulca(network, form)
-        spec = _describe(variant, loaded, inferred, options)
-        files[path], spec, n_nodes = _export_form(variant, sub_band, spec, options, on_step)
-        exported.append(Exported(path, spec, len(files[path]), n_nodes))
+    for variant, path in zip(variants, paths, strict=True):
+        converted = with_mulca(network, variant)
+        spec = _describe(converted, loaded, inferred, options)
+        files[path], spec, n_nodes = _export_variant(converted, block, spec, options, on_step)
+        exported.append(ExportedFile(path, spec, len(files[path]), n_nodes))
     difference = None
-    if {"original", "simplified"} <= set(forms) and options.precision == "float32":
-        on_step("comparing simplified with original on speech")
-        by_form = dict(zip(forms, files.values(), strict=True))
-        difference = compare_forms(by_form["original"], by_form["simplified"])
-    found = Report(checkpoint, inferred, tuple(exported), difference)
+    if {"original", "simplified"} <= set(variants) and options.precision == "float32":
+        on_step("comparing simplified with original MulCA on speech")
+        contents = dict(zip(variants, files.values(), strict=True))
+        difference = compare_variants(contents["original"], contents["simplified"])
+    found = ExportReport(checkpoint, inferred, tuple(exported), difference)
     if report:
         files[Path(report)] = found.to_json().encode()
     with ExitStack() as all_or_none:
@@ -209,58 +186,51 @@ def _read(checkpoint: Path, config: Path | None) -> tuple[Checkpoint, Inferred]:
         raise type(error)(f"{checkpoint}: {error}") from error
 
 
-def _export_form(
+def _export_variant(
     network: FullSubNetPlus,
-    sub_band: onnx.ModelProto,
+    block: onnx.ModelProto,
     spec: ModelSpec,
-    options: Options,
-    on_step: Callable[[str], None],
+    options: ExportOptions,
+    on_step: OnStep,
 ) -> tuple[bytes, ModelSpec, int]:
-    """Build one form's graph and prove it, then quantise it if asked: bytes, spec, nodes.
+    """Build one variant's file, verify it and quantise it if asked: bytes, spec, number of nodes.
 
-    The equivalent form is held against the convolutions: it claims to be the same number.
+    The equivalent variant is verified against the original one: it claims to be the same number.
     """
     name = f" ({spec.mulca})" if spec.mulca else ""
-    on_step(f"tracing the full-band stage{name}")
-    full_band = _tidied(trace_full_band(network, options.opset), options)
-    graph = _join(full_band, sub_band, network.config, options)
-    on_step(f"proving parity{name}")
+    config, n_frames = network.config, options.block_frames
+    on_step(f"exporting the full-band stage{name}")
+    full_band = _simplified(full_band_stage(network, options.opset), options)
+    model = mask_model(full_band, sub_band_stage(block, config, n_frames), config)
+    on_step(f"verifying against the network in float64{name}")
     reference = with_mulca(network, "original") if spec.mulca == "equivalent" else network
-    sizes = probe_sizes(spec.min_frames, spec.look_ahead, options.block_frames)
-    spec = replace(spec, verification=certify(_stamp(graph, spec), reference, sizes))
+    sizes = probe_sizes(spec.min_frames, spec.look_ahead, n_frames)
+    spec = replace(spec, verification=verify(_stamp(model, spec), reference, sizes))
     if options.precision == "int8":
         on_step(f"quantising, and comparing with float32 on speech{name}")
-        float32 = _stamp(graph, spec)
-        graph = _join(full_band, quantize(sub_band), network.config, options)
+        float32 = _stamp(model, spec)
+        model = mask_model(full_band, sub_band_stage(quantize(block), config, n_frames), config)
         spec = replace(spec, precision="int8")
-        rate_hz, min_snr_db = spec.stft.sample_rate_hz, options.min_snr_db
-        probes = certify_quantization(float32, _stamp(graph, spec), rate_hz, min_snr_db)
+        probes = verify_quantization(float32, _stamp(model, spec), options.min_snr_db)
         spec = replace(spec, quantization=probes)
-    return _stamp(graph, spec), spec, _count_nodes(graph.graph)
+    return _stamp(model, spec), spec, _count_nodes(model.graph)
 
 
-def _tidied(stage: onnx.ModelProto, options: Options) -> onnx.ModelProto:
+def _simplified(stage: onnx.ModelProto, options: ExportOptions) -> onnx.ModelProto:
     return simplify(stage) if options.simplify else stage
 
 
-def _join(
-    full_band: onnx.ModelProto, sub_band: onnx.ModelProto, config: NetworkConfig, options: Options
-) -> onnx.ModelProto:
-    model = assemble(full_band, sub_band, config, options.block_frames)
-    compact(model.graph)
-    return model
-
-
 def _describe(
-    network: FullSubNetPlus, checkpoint: Checkpoint, inferred: Inferred, options: Options
+    network: FullSubNetPlus, checkpoint: Checkpoint, inferred: Inferred, options: ExportOptions
 ) -> ModelSpec:
-    """Return the metadata of a file without its certificate."""
+    """Return the metadata of a file that is not verified yet."""
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
     return ModelSpec(
         stft=inferred.stft,
         min_frames=network.config.min_frames,
         look_ahead=network.config.look_ahead,
         mulca=network.config.mulca if network.config.attention == "TSSE" else None,
-        network=network.config.as_dict() | {"parameters": _count_parameters(network)},
+        network=network.config.as_dict() | {"parameters": n_parameters},
         provenance={
             "exporter": f"fsnp-onnx {metadata.version('fsnp-onnx')}",
             "torch": metadata.version("torch"),
@@ -274,17 +244,13 @@ def _describe(
     )
 
 
-def _stamp(graph: onnx.ModelProto, spec: ModelSpec) -> bytes:
+def _stamp(model: onnx.ModelProto, spec: ModelSpec) -> bytes:
     """Return the bytes of a checked model whose only metadata is the spec."""
-    model = copy.copy(graph)
-    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_metadata()})
-    onnx.checker.check_model(model, full_check=True)
-    data: bytes = model.SerializeToString(deterministic=True)
+    stamped = copy.copy(model)
+    onnx.helper.set_model_props(stamped, {METADATA_KEY: spec.to_metadata()})
+    onnx.checker.check_model(stamped, full_check=True)
+    data: bytes = stamped.SerializeToString(deterministic=True)
     return data
-
-
-def _count_parameters(network: FullSubNetPlus) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _count_nodes(graph: Any) -> int:

@@ -1,4 +1,4 @@
-"""Read a network's sizes off its tensors, and check that the tensors are the network's."""
+"""Read a network's sizes from its tensors, and check that they are a network's tensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
     Raises:
         CheckpointError: A tensor that sizes are read from is missing or mis-shaped.
-        ConfigError: The network has a form that is not supported.
+        ConfigError: The network has MulCA kernels that are not supported.
     """
     block = "fb_model.sequence_model.0"
     sizes: dict[str, Any] = {
@@ -39,7 +39,7 @@ def read_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _shape(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
     if name not in tensors:
-        raise CheckpointError(f"tensor {name!r} is missing: this is no FullSubNet+ checkpoint")
+        raise CheckpointError(f"tensor {name!r} is missing: this is not a FullSubNet+ checkpoint")
     shape = tuple(tensors[name].shape)
     if len(shape) != rank or 0 in shape:
         raise CheckpointError(

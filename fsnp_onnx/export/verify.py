@@ -1,10 +1,10 @@
-"""Prove that an exported file computes its network, on the very bytes that are shipped.
+"""Verify that an exported file computes its network: on the final bytes, in the runtime that users run.
 
-The reference is the float64 torch network. Both sides are fed the same float32 spectrum of noisy
-speech; the file runs in the runtime that users run. The bound is not a matter of taste: dividing by
-the nearly vanishing mean of a real or imaginary part magnifies rounding, so two right float32
-computations differ by what torch's own float32 differs from float64. A file may be up to eight times as
-far from float64 as torch's float32 is, and never has to be closer than 2e-5.
+The reference is the torch network in float64. Both sides get the same float32 spectrum of noisy speech.
+The tolerance is derived: the division by the nearly vanishing mean of a real or imaginary part magnifies
+rounding, so two correct float32 computations differ by as much as torch's own float32 differs from
+float64. A file may be eight times as far from float64 as torch's float32 is, and never has to be closer
+than 2e-5.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsnp_onnx.errors import ParityError
-from fsnp_onnx.export.graph.torch_export import TRACED_FRAMES
+from fsnp_onnx.errors import VerificationError
+from fsnp_onnx.export.graph.torch_export import EXAMPLE_FRAMES
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.runtime import audio
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import Probe, StftSpec
 
-ABSOLUTE_BOUND: Final = 2e-5
-RELATIVE_BOUND: Final = 8.0
+ABSOLUTE_TOLERANCE: Final = 2e-5
+RELATIVE_TOLERANCE: Final = 8.0
 LONG_FRAMES: Final = 2000
 _LEVELS_DB: Final = (0.0, -20.0)  # rows of a batch must not share statistics
 
@@ -39,13 +39,13 @@ def probe_sizes(min_frames: int, look_ahead: int, block_frames: int) -> tuple[tu
     """Return (n_frames, batch) of every probe.
 
     The shortest length, one that fills the blocks of frames exactly, one that does not, with two rows,
-    and a long one, where sums over time would show; none is the length of the traced example.
+    and a long one, where errors of sums over time show; none is the length of the export's example.
     """
     n_blocks = -(-(min_frames + look_ahead) // block_frames) + 1
     filling = n_blocks * block_frames - look_ahead
-    filling += block_frames * (filling == TRACED_FRAMES)
+    filling += block_frames * (filling == EXAMPLE_FRAMES)
     other = min_frames + block_frames + block_frames // 8 + 1
-    while other in (filling, TRACED_FRAMES):
+    while other in (filling, EXAMPLE_FRAMES):
         other += 1
     return (min_frames, 1), (filling, 1), (other, 2), (max(LONG_FRAMES, 2 * filling), 1)
 
@@ -53,8 +53,8 @@ def probe_sizes(min_frames: int, look_ahead: int, block_frames: int) -> tuple[tu
 def probed_bins(n_freqs: int, n_frames: int) -> list[int]:
     """Return the bins a probe compares: all, or nine spread ones for the long probe.
 
-    Every bin of the reference's sub-band model costs alike, and errors that grow with length come from
-    the full-band stage, which all bins share.
+    Every bin of the reference's sub-band model takes the same time, and errors that grow with length
+    come from the full-band stage, which all bins share.
     """
     step = 1 if n_frames < LONG_FRAMES else max(1, n_freqs // 8)
     return list(range(0, n_freqs, step))
@@ -88,7 +88,7 @@ def probe_spectrum(
     return np.ascontiguousarray(spectrum.real), np.ascontiguousarray(spectrum.imag)
 
 
-def certify(
+def verify(
     model: bytes, network: FullSubNetPlus, sizes: Sequence[tuple[int, int]]
 ) -> tuple[Probe, ...]:
     """Compare a file with its network on every probe.
@@ -99,10 +99,10 @@ def certify(
         sizes: (n_frames, batch) of every probe.
 
     Returns:
-        The certificate.
+        The verification report.
 
     Raises:
-        ParityError: A probe missed its bound; says which, and by how much.
+        VerificationError: A probe is outside its tolerance; says which, and by how much.
     """
     session = MaskModel(model, provider="cpu")
     reference = copy.deepcopy(network).double()
@@ -112,7 +112,7 @@ def certify(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Run torch on one thread: probes are short, and on a busy machine its threads wait by spinning."""
+    """Run torch on one thread: its threads wait by spinning, which is slow on a busy machine."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -134,24 +134,26 @@ def _probe(
         rounded: Tensor = network(*tensors, bins)
     mask = torch.from_numpy(session.run(*parts))
     if mask.shape != (batch, 2, n_freqs, n_frames):
-        raise ParityError(
+        raise VerificationError(
             f"probe of {n_frames} frames, batch {batch}: the graph returned {list(mask.shape)}, "
             f"expected {[batch, 2, n_freqs, n_frames]}; no file was written"
         )
     mask = mask[:, :, bins]
     error = mask.double() - exact
     max_abs_error = error.abs().max().item()
-    allowed = max(ABSOLUTE_BOUND, RELATIVE_BOUND * (rounded.double() - exact).abs().max().item())
-    if not max_abs_error <= allowed:  # also catches NaN
-        raise ParityError(
+    tolerance = max(
+        ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * (rounded.double() - exact).abs().max().item()
+    )
+    if not max_abs_error <= tolerance:  # also catches NaN
+        raise VerificationError(
             f"probe of {n_frames} frames, batch {batch}: |graph - float64 network| is "
-            f"{max_abs_error:.3g}, allowed {allowed:.3g}; no file was written"
+            f"{max_abs_error:.3g}, tolerance {tolerance:.3g}; no file was written"
         )
-    return Probe(n_frames, batch, max_abs_error, allowed, snr_db(exact.numpy(), error.numpy()))
+    return Probe(n_frames, batch, max_abs_error, tolerance, snr_db(exact.numpy(), error.numpy()))
 
 
 def snr_db(signal: NDArray[np.floating], error: NDArray[np.floating]) -> float:
     """Return the energy of a signal over that of an error, in dB, finite for zeros."""
     tiny = np.finfo(np.float64).tiny
-    energies = [max(float(np.square(a, dtype=np.float64).sum()), tiny) for a in (signal, error)]
-    return float(10 * np.log10(energies[0] / energies[1]))
+    levels = [np.log10(max(np.square(a, dtype=np.float64).sum(), tiny)) for a in (signal, error)]
+    return float(10 * (levels[0] - levels[1]))

@@ -1,16 +1,16 @@
-"""Channel attentions of FullSubNet+: MulCA in three forms, SE, CBAM and ECA.
+"""Channel attentions of FullSubNet+: MulCA in three variants, SE, CBAM and ECA.
 
 A branch is a tensor [B, C, T] whose C frequency bins are the channels. Every attention squeezes time
 away, computes one gate in (0, 1) per bin and multiplies it in.
 
 MulCA ("TSSE" in the published configuration, section 2.2 of the paper) squeezes with three depthwise
-convolutions of kernel sizes K, each averaged over its T - K + 1 outputs and rectified. Its three forms:
+convolutions of kernel sizes K, each averaged over its T - K + 1 outputs and rectified. Its three variants:
 
 * **original**: the convolutions, as published.
 * **equivalent**: the same number without a convolution. Averaging is linear, so the mean over all
   outputs is ``sum_k w_k S_k / (T - K + 1) + b``, where S_k sums the frames that meet tap k: all but
   the first k and the last K - 1 - k.
-* **simplified**: ``mean(x) * weight_sum + b``, which forgets the edges (discussion 12 of the published
+* **simplified**: ``mean(x) * weight_sum + b``, which ignores the edges (discussion 12 of the published
   repository). Exact for a network trained this way, an approximation for any other.
 
 Attribute names are those of published checkpoints.

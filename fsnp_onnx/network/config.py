@@ -1,4 +1,4 @@
-"""Sizes and options of one FullSubNet+, without torch: what a checkpoint, a TOML and the metadata say."""
+"""Sizes and options of one FullSubNet+, without torch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ SubBandModel = Literal["LSTM", "GRU", "TCN"]
 Attention = Literal["TSSE", "SE", "CBAM", "ECA"]
 ComplexNorm = Literal["own", "magnitude"]
 Activation = Literal["ReLU", "Tanh", "ReLU6"]
-MulcaForm = Literal["original", "equivalent", "simplified"]
-MULCA_FORMS: Final[tuple[MulcaForm, ...]] = get_args(MulcaForm)
+MulcaVariant = Literal["original", "equivalent", "simplified"]
+MULCA_VARIANTS: Final[tuple[MulcaVariant, ...]] = get_args(MulcaVariant)
 Norm = Literal[
     "offline_laplace_norm",
     "cumulative_laplace_norm",
@@ -22,13 +22,13 @@ NORMS: Final[tuple[Norm, ...]] = get_args(Norm)
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """Sizes and options of one FullSubNet+; the defaults are the published network (8.675 M).
+    """Sizes and options of one FullSubNet+; the defaults are the published network.
 
     Attributes:
         n_freqs: Frequency bins F.
         look_ahead: Future frames the sub-band model sees.
         attention: Channel attention; "TSSE" is MulCA, None leaves it out.
-        mulca: Form of MulCA (only read for "TSSE").
+        mulca: Variant of MulCA (only read for "TSSE").
         attention_hidden_size: Bottleneck of the attention, None for half the bins.
         kernel_sizes: The three kernel sizes of MulCA, or the one of ECA.
         norm: Normalisation of every input.
@@ -44,12 +44,17 @@ class NetworkConfig:
         sub_band_model: Sequence model shared by all bins.
         sub_band_hidden_size: Its hidden size.
         sub_band_layers: Its layers (recurrent) or blocks (TCN).
+
+    Example:
+        >>> config = NetworkConfig(sub_band_model="GRU", sb_num_neighbors=7)
+        >>> config.sub_band_features, config.min_frames
+        (18, 8)
     """
 
     n_freqs: int = 257
     look_ahead: int = 2
     attention: Attention | None = "TSSE"
-    mulca: MulcaForm = "original"
+    mulca: MulcaVariant = "original"
     attention_hidden_size: int | None = None
     kernel_sizes: tuple[int, ...] = (3, 5, 10)
     norm: Norm = "offline_laplace_norm"

@@ -6,7 +6,7 @@ names are those of published checkpoints. It differs from the published code in 
 drops frequency bands, so that a batch gives row by row what single utterances give, and it takes the
 real and imaginary spectrum and computes the magnitude itself.
 
-In float64 this network is the reference of every parity check.
+In float64 this network is the reference that exported files are verified against.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from fsnp_onnx.network import attention as att
-from fsnp_onnx.network.config import MulcaForm, NetworkConfig
-from fsnp_onnx.network.norms import Statistics, normalise, statistics
+from fsnp_onnx.network.config import MulcaVariant, NetworkConfig
+from fsnp_onnx.network.norms import normalise, statistics
 from fsnp_onnx.network.sequence import RecurrentModel, TcnModel
 
 Branch = Literal["", "_real", "_imag"]
@@ -50,18 +50,25 @@ class FullSubNetPlus(nn.Module):
         attended: Tensor = getattr(self, f"channel_attention{branch}")(x)
         return attended
 
-    def statistics(self, branch_input: Tensor) -> Statistics:
-        """Return centre and spread of a branch's input [B, F, T]."""
-        return statistics(branch_input, self.config.norm)
+    def branch_input(
+        self,
+        branch: Branch,
+        noisy_real: Tensor,
+        noisy_imag: Tensor,
+        sum_dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """Return the normalised and attended input of one branch, [B, F, T + look_ahead].
 
-    def branch_input(self, branch: Branch, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
-        """Return the normalised and attended input of one branch, [B, F, T + look_ahead]."""
+        The sums of the norm are taken in ``sum_dtype``, by default that of the spectrum.
+        """
         magnitude = torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag)
         parts = {"": magnitude, "_real": noisy_real, "_imag": noisy_imag}
         divided_by = magnitude if self.config.complex_norm == "magnitude" else parts[branch]
         padding = (0, self.config.look_ahead)
         x, divided_by = (nn.functional.pad(part, padding) for part in (parts[branch], divided_by))
-        return self.attend(branch, normalise(x, self.statistics(divided_by)))
+        centre, spread = statistics(divided_by.to(sum_dtype or x.dtype), self.config.norm)
+        centre = centre if centre is None else centre.to(x.dtype)
+        return self.attend(branch, normalise(x, (centre, spread.to(x.dtype))))
 
     def full_band(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
         """Run the three full-band branches.
@@ -136,18 +143,18 @@ def neighbourhoods(config: NetworkConfig) -> Tensor:
     return torch.cat([around(config.sb_num_neighbors), *branches], dim=1)
 
 
-def with_mulca(network: FullSubNetPlus, form: MulcaForm | None) -> FullSubNetPlus:
-    """Return a copy of a trained network with another form of MulCA (None changes nothing).
+def with_mulca(network: FullSubNetPlus, variant: MulcaVariant | None) -> FullSubNetPlus:
+    """Return a copy of a trained network with another variant of MulCA (None changes nothing).
 
-    Original and equivalent share their parameters; the simplified form is converted from them.
+    Original and equivalent share their parameters; the simplified variant is converted from them.
     """
     converted = copy.deepcopy(network)
-    if form is None or network.config.mulca == form:
+    if variant is None or network.config.mulca == variant:
         return converted
-    converted.config = replace(network.config, mulca=form)
+    converted.config = replace(network.config, mulca=variant)
     for branch in ("channel_attention", "channel_attention_real", "channel_attention_imag"):
         trained = getattr(network, branch)
-        if form == "simplified":
+        if variant == "simplified":
             attention: nn.Module = att.SimplifiedMulCA.from_original(trained)
         else:
             attention = build_attention(converted.config)

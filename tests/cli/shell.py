@@ -1,55 +1,12 @@
-"""fsnp-enhance as a process, with folders of recordings."""
+"""fsnp-enhance as a process."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-import soundfile as sf
-
-from tests.runtime.signals import noise
 
 
 def shell(model: Path, *arguments: str) -> list[str]:
     """Return a command line of fsnp-enhance."""
-    code = "from fsnp_onnx.cli.enhance import main; main()"
+    code = "from fsnp_onnx.cli.start import enhance; enhance()"
     return [sys.executable, "-c", code, "--model", str(model), *arguments]
-
-
-def recordings(folder: Path, n: int) -> None:
-    """Write recordings of different lengths, every other one in a folder below."""
-    for number in range(n):
-        path = (
-            folder / f"{number:03d}.wav" if number % 2 else folder / "deep" / f"{number:03d}.flac"
-        )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sf.write(path, noise(3000 + 500 * number, seed=number), 16000)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Return every file below a folder, hidden ones, too."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Return when a condition holds, which has to be soon."""
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def members(leader: int) -> list[int]:
-    """Return the running processes of a session."""
-    pids = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, number, *_ = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(number) == leader and state != "Z":
-            pids.append(int(path.parent.name))
-    return pids

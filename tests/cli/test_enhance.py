@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +21,9 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from fsnp_onnx import Enhancer
 from fsnp_onnx.cli import enhance as command
+from tests.batch.folders import contents, recordings
+from tests.cli.shell import shell
 from tests.runtime.signals import noise, tone
 
 Run = Callable[..., int]
@@ -46,11 +50,6 @@ def wav(name: str, n_samples: int = 3000, rate: int = 16000, subtype: str = "PCM
     path.parent.mkdir(parents=True, exist_ok=True)
     sf.write(path, noise(n_samples), rate, subtype=subtype)
     return path
-
-
-def shell(unity_path: Path, *arguments: str) -> list[str]:
-    code = "from fsnp_onnx.cli.enhance import main; main()"
-    return [sys.executable, "-c", code, "--model", str(unity_path), *arguments]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_json_has_one_object_for_each_file(run: Run, capsys: pytest.CaptureFixtu
     assert "cannot be decoded" in bad["error"]
     error, summary = printed.err.splitlines()
     assert error == f"error: {bad['error']}"
-    assert summary.startswith("1 of 2 recordings enhanced, 1 failed, 0 skipped: 0.0003 hours of")
+    assert summary.startswith("1 of 2 recordings enhanced, 1 failed, 0 skipped: 1.0 s of audio in ")
 
 
 def test_clipped_samples_are_counted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,28 +150,6 @@ def test_folder_keeps_its_structure(run: Run) -> None:
     assert [str(p) for p in sorted(Path("out").rglob("*.*"))] == ["out/a.wav", "out/deep/er/b.flac"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="others have no such names")
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_names_need_not_be_utf8(
-    run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
-) -> None:
-    source, folder, results = map(os.fsdecode, (b"in/\xff.wav", b"out\xfe", b"\xfd"))
-    wav("x.wav")
-    Path("in").mkdir()
-    Path("x.wav").rename(source)
-    line = ("in", "-o", f"{folder}/", "--json", "--results", f"{results}{suffix}", "--resume")
-    assert run(*line) == 0
-    target = f"{folder}/{Path(source).name}"
-    assert Path(target).exists()
-    told = json.loads(capsys.readouterr().out)
-    assert (told["input"], told["output"]) == (source, target)
-    assert run(*line) == 0
-    assert not capsys.readouterr().out  # what is done is known by its name
-    for message in (" -> in/\\udcff.enhanced.wav (", ": in/\\udcff.enhanced.wav exists; "):
-        told_to_people = subprocess.run(shell(unity_path, source), capture_output=True, check=False)
-        assert message.encode() in told_to_people.stderr
-
-
 def test_output_below_the_input_folder_is_not_read_again(run: Run) -> None:
     wav("in/a.wav")
     for _ in range(2):
@@ -209,7 +186,7 @@ def test_existing_output_is_kept_without_force(
     wav("x.wav")
     Path("x.enhanced.wav").write_bytes(b"precious")
     assert run("x.wav") == 1
-    assert "x.enhanced.wav exists; use --force" in capsys.readouterr().err
+    assert "x.enhanced.wav exists; replace it with force" in capsys.readouterr().err
     assert Path("x.enhanced.wav").read_bytes() == b"precious"
     assert run("x.wav", "--force") == 0
     assert sf.info("x.enhanced.wav").frames == 3000
@@ -227,49 +204,11 @@ def test_input_is_never_overwritten(
     assert Path("x.wav").read_bytes() == content
 
 
-def test_another_input_is_never_overwritten(run: Run) -> None:
-    wav("x.wav"), wav("x.enhanced.wav", 500)
-    assert run("x.wav", "x.enhanced.wav", "--force") == 1
-    assert sf.info("x.enhanced.wav").frames == 500
-
-
-@pytest.mark.parametrize("link", [os.symlink, os.link, None])
-def test_the_model_is_never_overwritten(
-    run: Run,
-    unity_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    link: Callable[[str, str], None] | None,
-) -> None:
-    wav("x.wav")
-    shutil.copy(unity_path, "u.wav")
-    if link:
-        link("u.wav", "y.wav")
-    arguments = ("-m", "u.wav", "-o", "y.wav" if link else "u.wav", "--force")
-    assert run("x.wav", *arguments) == 1
-    assert "or its model" in capsys.readouterr().err
-    assert Path("u.wav").read_bytes() == unity_path.read_bytes()
-
-
-def test_two_inputs_for_one_output_stop_before_any_work(
-    run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    wav("a/x.wav"), wav("b/x.wav"), wav("c.wav")
-    assert run("c.wav", "a/x.wav", "b/x.wav", "-o", "out") == 1
-    assert "a/x.wav and b/x.wav would both be written" in capsys.readouterr().err
-    assert not Path("out").exists()
-
-
 @pytest.mark.parametrize("name", ["out.txt", "out", "out.opus"])
 def test_output_that_cannot_be_written_is_found_before_the_work(run: Run, name: str) -> None:
     wav("x.wav", rate=44100)
     assert run("x.wav", "-o", name) == 1
     assert [p.name for p in Path.cwd().iterdir()] == ["x.wav"]
-
-
-def test_empty_folder_is_reported(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    wav("in/deep/x.wav")
-    assert run("in", "-o", "out") == 1
-    assert "in holds no sound files" in capsys.readouterr().err
 
 
 def test_empty_folder_does_not_stop_the_others(
@@ -303,12 +242,50 @@ def test_empty_folder_does_not_stop_the_others(
         ["x.wav", "--threads", "0"],
         ["x.wav", "--attenuation-limit", "-3"],
         ["x.wav", "--no-such-option"],
+        ["in", "-o", "out", "--resume"],
+        ["--manifest", "m.csv", "in"],
+        ["--manifest", "m.txt"],
+        ["in", "-o", "out", "--journal", "r.csv"],
+        ["in", "-o", "out", "--summary", "s.json"],
+        ["--manifest", "m.csv", "--summary", "./m.csv"],
+        ["in", "-o", "out", "--jobs", "0"],
+        ["in", "-o", "out", "--ray-address", "auto"],
+        ["in", "-o", "out", "--gpus", "1"],
+        ["in", "-o", "out", "--gpus", "1", "--provider", "cuda"],
+        ["in", "-o", "out", "--gpus", "1", "--engine", "ray"],
+        ["in", "-o", "out", "--gpus", "0", "--engine", "ray", "--provider", "cuda"],
+        ["in", "-o", "out", "--device-id", "1", "--engine", "ray"],
+        ["-", "--engine", "ray"],
+        ["-", "--journal", "r.jsonl"],
+        ["x.wav", "-o", "-", "--engine", "ray"],
+        ["x.wav", "--plot", "x.png", "--engine", "ray"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_writes_nothing(run: Run, arguments: list[str]) -> None:
     wav("x.wav"), wav("in/y.wav")
+    Path("m.csv").write_text("input,output\nx.wav,z.wav\n")
     assert run(*arguments) == 2
-    assert sorted(p.name for p in Path.cwd().rglob("*.*")) == ["x.wav", "y.wav"]
+    assert sorted(p.name for p in Path.cwd().rglob("*.*")) == ["m.csv", "x.wav", "y.wav"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["x.wav", "--jobs", "0"], "error: --jobs: is 0; give 1 or more\n"),
+        (["x.wav", "--attenuation-limit", "-3"], "error: --attenuation-limit: is -3.0; give 0 dB"),
+        ([], "error: INPUT: is missing; give sound files, folders or a manifest\n"),
+        (["x.wav", "-o", "y.wav", "--resume"], "error: --resume: needs a journal"),
+        (["-", "--engine", "ray"], "error: --engine: needs files; standard input"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_that_names_the_option(
+    run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    wav("x.wav")
+    assert run(*arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(message)
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -330,19 +307,6 @@ def test_model_that_does_not_start_is_one_line(
     assert printed.count("\n") == 1
 
 
-def test_attenuation_limit_is_passed_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = []
-
-    def remember(_: Enhancer, samples: Samples, __: float, limit_db: float) -> Samples:
-        limits.append(limit_db)
-        return samples
-
-    monkeypatch.setattr(Enhancer, "enhance", remember)
-    wav("x.wav")
-    assert run("x.wav", "--attenuation-limit", "12.5") == 0
-    assert limits == [12.5]
-
-
 def test_plot_shows_both_spectrograms(run: Run) -> None:
     wav("x.wav", 20000, rate=44100)
     assert run("x.wav", "--plot", "pictures/x.png") == 0
@@ -357,31 +321,6 @@ def test_plot_of_a_long_recording_is_drawn(run: Run) -> None:
     assert Path("x.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("plot", ["x.wav", "y.wav", "./y.wav", "to_y.wav", "m.onnx", "to_m", "lm"])
-def test_plot_over_a_file_of_the_run_is_refused_before_the_work(
-    run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str], plot: str
-) -> None:
-    wav("x.wav")
-    shutil.copy(unity_path, "m.onnx")
-    Path("to_m").symlink_to("m.onnx")
-    Path("lm").hardlink_to("m.onnx")
-    Path("to_y.wav").symlink_to("y.wav")
-    before = {p.name: p.read_bytes() for p in Path.cwd().iterdir() if p.exists()}
-    assert run("x.wav", "-m", "m.onnx", "-o", "y.wav", "--plot", plot, "--force") == 1
-    assert capsys.readouterr().err.startswith(f"error: {Path(plot)} is ")
-    assert {p.name: p.read_bytes() for p in Path.cwd().iterdir() if p.exists()} == before
-
-
-def test_plot_without_matplotlib_is_found_before_the_work(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    wav("x.wav")
-    assert run("x.wav", "--plot", "x.png") == 1
-    assert "pip install 'fsnp-onnx[plot]'" in capsys.readouterr().err
-    assert [p.name for p in Path.cwd().iterdir()] == ["x.wav"]
-
-
 def test_a_bar_is_drawn_on_a_terminal_only(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,7 +329,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
     assert run("x.wav") == 0
     printed = capsys.readouterr()
-    assert "0%" in printed.err
+    assert "1/1" in printed.err
     assert "\x1b[2Kx.wav -> x.enhanced.wav (" in printed.err  # not behind the bar
     assert "real-time factor" in printed.err
     assert printed.out == ""
@@ -401,9 +340,14 @@ def test_version_is_printed(run: Run, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.startswith("fsnp-onnx ")
 
 
-def test_help_shows_examples(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_the_common_options_first_and_examples_last(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("--help") == 0
-    assert "fsnp-enhance talk.wav " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    parts = ("--output", "--force", "Output and pictures", "Many recordings", "Where it runs")
+    places = [printed.index(part) for part in (*parts, "fsnp-enhance talk.wav ")]
+    assert places == sorted(places)
 
 
 def test_wav_goes_through_a_pipe(unity_path: Path) -> None:
@@ -437,7 +381,7 @@ def test_stream_can_be_written_to_a_file_and_a_file_to_a_stream(
 def test_empty_stream_is_one_line(unity_path: Path) -> None:
     ended = subprocess.run(shell(unity_path, "-"), input=b"", capture_output=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.startswith(b"error: standard input cannot be decoded")
+    assert ended.stderr.startswith(b"error: the stream cannot be decoded")
     assert ended.stderr.count(b"\n") == 1
 
 
@@ -457,9 +401,9 @@ def test_closed_pipe_is_no_traceback(unity_path: Path, tmp_path: Path) -> None:
 def test_interrupt_ends_with_130_and_leaves_nothing(unity_path: Path, tmp_path: Path) -> None:
     sf.write(tmp_path / "x.wav", noise(16000), 16000)
     code = (
-        "import time; from fsnp_onnx import Enhancer; from fsnp_onnx.cli import enhance;"
-        "Enhancer.enhance = lambda *_: (print('begun', flush=True), time.sleep(60));"
-        "enhance.main()"
+        "import time; from fsnp_onnx import Enhancer; from fsnp_onnx.cli import start;"
+        "Enhancer.enhance = lambda *_, **__: (print('begun', flush=True), time.sleep(60));"
+        "start.enhance()"
     )
     line = [sys.executable, "-c", code, "-m", str(unity_path), "x.wav"]
     with subprocess.Popen(
@@ -500,7 +444,7 @@ def test_slow_packages_are_imported_only_when_needed(unity_path: Path, tmp_path:
     sf.write(tmp_path / "x.wav", noise(16000), 16000)
     code = (
         "import sys, atexit;"
-        "slow = {'rich', 'matplotlib', 'soxr', 'torch', 'onnx', 'scipy'};"
+        "slow = {'rich', 'pebble', 'filelock', 'matplotlib', 'soxr', 'torch', 'onnx', 'scipy'};"
         "atexit.register(lambda: print(sorted(slow & set(sys.modules))));"
         "from fsnp_onnx.cli.enhance import main; main()"
     )
@@ -519,11 +463,11 @@ def test_closed_standard_error_is_no_obstacle(unity_path: Path, tmp_path: Path) 
 def test_killed_run_leaves_no_partial_file(unity_path: Path, tmp_path: Path) -> None:
     sf.write(tmp_path / "x.wav", noise(16000), 16000)
     code = (
-        "import time; from fsnp_onnx.cli import enhance; import soundfile;"
+        "import time; from fsnp_onnx.cli import start; import soundfile;"
         "write = soundfile.SoundFile.write;"
         "soundfile.SoundFile.write = lambda self, x: ("
         "  write(self, x), len(x) > 1 and (print('begun', flush=True), time.sleep(60)));"
-        "enhance.main()"
+        "start.enhance()"
     )
     line = [sys.executable, "-c", code, "-m", str(unity_path), "x.wav"]
     with subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.PIPE) as process:
@@ -533,3 +477,124 @@ def test_killed_run_leaves_no_partial_file(unity_path: Path, tmp_path: Path) -> 
         process.terminate()
         assert process.wait(10) == 143
     assert [p.name for p in tmp_path.iterdir()] == ["x.wav"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no such names")
+def test_names_need_not_be_utf8(
+    run: Run, unity_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, folder, journal, summary = map(
+        os.fsdecode, (b"in/\xff.wav", b"out\xfe", b"\xfd.jsonl", b"\xfc.csv")
+    )
+    wav("x.wav")
+    Path("in").mkdir()
+    Path("x.wav").rename(source)
+    line = ("in", "-o", f"{folder}/", "--json", "--journal", journal, "--resume")
+    assert run(*line, "--summary", summary) == 0
+    target = f"{folder}/{Path(source).name}"
+    assert Path(target).exists()
+    assert b"in/\xff.wav,out\xfe/\xff.wav," in Path(summary).read_bytes()
+    told = json.loads(capsys.readouterr().out)
+    assert (told["input"], told["output"]) == (source, target)
+    assert run(*line) == 0
+    assert not capsys.readouterr().out  # what is done is known by its name
+    for message in (" -> in/\\udcff.enhanced.wav (", ": in/\\udcff.enhanced.wav exists; "):
+        told_to_people = subprocess.run(shell(unity_path, source), capture_output=True, check=False)
+        assert message.encode() in told_to_people.stderr
+
+
+def test_attenuation_limit_is_passed_on(run: Run) -> None:
+    wav("x.wav")
+    assert run("x.wav", "--attenuation-limit", "12.5", "--journal", "r.jsonl") == 0
+    first, *_ = Path("r.jsonl").read_text().splitlines()
+    assert json.loads(first)["attenuation_limit_db"] == 12.5
+
+
+def test_the_last_line_sums_up_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    recordings(Path("in"), 4)
+    line = ("in", "-o", "out", "-r", "--journal", "r.jsonl", "--resume")
+    assert run(*line) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    pattern = (
+        r"4 of 4 recordings enhanced, 0 failed, 0 skipped: 0\.9 s of audio in [\d.]+ s "
+        r"\([\d.]+x real time\)"
+    )
+    assert re.fullmatch(pattern, last)
+    assert run(*line) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("0 of 4 recordings enhanced, 0 failed, 4 skipped: ")
+
+
+def test_a_summary_has_a_row_for_each_recording(run: Run) -> None:
+    recordings(Path("in"), 2)
+    line = ("in", "-o", "out", "-r", "--journal", "r.jsonl", "--resume", "--summary", "s.csv")
+    assert run(*line) == 0
+    Path("in/bad,.wav").write_bytes(b"junk")
+    assert run(*line) == 1
+    with Path("s.csv").open(newline="") as file:
+        rows = {row["input"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 3
+    assert rows["in/001.wav"]["output"] == "out/001.wav"
+    assert rows["in/001.wav"]["skipped"] == "True"
+    assert float(rows["in/001.wav"]["duration_s"]) == pytest.approx(3500 / 16000, abs=1e-4)
+    assert rows["in/001.wav"]["error"] == ""
+    assert "cannot be decoded" in rows["in/bad,.wav"]["error"]
+
+
+def test_a_manifest_takes_the_place_of_the_inputs(run: Run) -> None:
+    wav("x.wav")
+    Path("m.csv").write_text("input,output\nx.wav,z.wav\n")
+    assert run("--manifest", "m.csv") == 0
+    assert sf.info("z.wav").frames == 3000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_a_run_of_two_processes_with_one_line_and_leaves_nothing(
+    unity_path: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    recordings(tmp_path / "in", 60)
+    line = shell(unity_path, "in", "-r", "--jobs", "2", "-o", "out", "--json")
+    with subprocess.Popen(
+        line,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        assert process.wait(60) == code
+        assert process.stderr.read() == "interrupted\n"
+    assert 0 < len(contents(tmp_path / "out")) < 60
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_the_command_runs_on_a_cluster_and_hears_sigterm(unity_path: Path, tmp_path: Path) -> None:
+    recordings(tmp_path / "in", 100)
+    options = ("in", "-r", "-o", "out", "--engine", "ray", "--jobs", "1", "--json")
+    with (
+        tempfile.TemporaryDirectory(prefix="r") as short,
+        subprocess.Popen(
+            shell(unity_path, *options),
+            cwd=tmp_path,
+            env=os.environ | {"RAY_TMPDIR": short},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["provider"] == "cpu"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 143
+        assert process.stderr.read().splitlines()[-1] == "interrupted"
+    assert not list(tmp_path.rglob("*.part"))

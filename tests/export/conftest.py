@@ -1,84 +1,114 @@
-"""Golden networks: outputs of the published code, and their exports, made once per session."""
+"""Exports that are made once per session and shared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from fsnp_onnx.export.checkpoint import read_checkpoint
-from fsnp_onnx.export.identify import infer, read_toml
-from fsnp_onnx.export.pipeline import Report, export_checkpoint
-from fsnp_onnx.network.config import MulcaForm
+from fsnp_onnx.export import pipeline
+from fsnp_onnx.export.graph.full_band import full_band_stage
+from fsnp_onnx.export.graph.mask import mask_model
+from fsnp_onnx.export.graph.sub_band import sub_band_block
+from fsnp_onnx.export.graph.sub_band_scan import sub_band_stage
+from fsnp_onnx.export.pipeline import ExportReport, export_checkpoint
+from fsnp_onnx.network.config import MulcaVariant
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
+from tests.export.small import save, state_dict
+from tests.golden import GOLDEN, WITH_MULCA, Array
 
 torch.set_num_threads(1)  # small networks; OpenMP threads that wait for each other spin
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
-WITH_MULCA = [name for name in NAMES if name.startswith("tsse")]
-Array = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One noisy spectrum and what the published code makes of it in float32 and float64."""
-
-    real: Array
-    imag: Array
-    mask32: Array
-    mask64: NDArray[np.float64]
-
-    @property
-    def allowed(self) -> float:
-        """Bound of the parity rule."""
-        return max(2e-5, 8 * float(np.abs(self.mask32 - self.mask64).max()))
-
-
-def utterances(name: str) -> list[Utterance]:
-    with np.load(GOLDEN / f"{name}.npz") as arrays:
-        lengths = sorted({int(key.split("_")[1]) for key in arrays.files})
-        keys = ("real", "imag", "mask32", "mask64")
-        return [Utterance(*(arrays[f"{key}_{n}"] for key in keys)) for n in lengths]
-
-
-def golden_network(name: str) -> FullSubNetPlus:
-    tensors = read_checkpoint(GOLDEN / f"{name}.tar").tensors
-    network = FullSubNetPlus(infer(tensors, read_toml(GOLDEN / f"{name}.toml")).network)
-    network.load_state_dict(tensors)
-    return network.eval()
+OPSET = 18
 
 
 def run(session: onnxruntime.InferenceSession, real: Array, imag: Array) -> Array:
-    """Run a file as a stranger does, on [B, F, T]."""
+    """Run a file as any client does, on [B, F, T]."""
     (mask,) = session.run(["mask"], {"noisy_real": real, "noisy_imag": imag})
     result: Array = mask
     return result
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+def open_session(model: Path | onnx.ModelProto) -> onnxruntime.InferenceSession:
+    content = model if isinstance(model, Path) else model.SerializeToString()
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
+def build(network: FullSubNetPlus, block_frames: int) -> onnx.ModelProto:
+    """Return the graph of a network, neither simplified nor verified."""
+    block = sub_band_block(network, block_frames, OPSET)
+    sub_band = sub_band_stage(block, network.config, block_frames)
+    return mask_model(full_band_stage(network, OPSET), sub_band, network.config)
 
 
 @pytest.fixture(scope="session")
-def export_golden(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Report]:
-    """Return a function that exports a golden network, all forms it has but the simplified one."""
+def export_golden(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ExportReport]:
+    """Return a function that exports a golden network, all its variants but the simplified one."""
 
     @cache
-    def export(name: str) -> Report:
-        forms: tuple[MulcaForm, ...] = ("original", "equivalent") if name in WITH_MULCA else ()
+    def export(name: str) -> ExportReport:
+        variants: tuple[MulcaVariant, ...] = (
+            ("original", "equivalent") if name in WITH_MULCA else ()
+        )
         return export_checkpoint(
             GOLDEN / f"{name}.tar",
             tmp_path_factory.mktemp(name) / f"{name}.onnx",
             config=GOLDEN / f"{name}.toml",
-            mulca=forms,
+            mulca=variants,
         )
 
     return export
+
+
+@dataclass
+class SmallExport:
+    """The small network, exported by default options.
+
+    Attributes:
+        checkpoint: What was exported.
+        report: What the export returned.
+        steps: The lines it told.
+        full_band: Stage one as exported from torch, the original variant first.
+        block: A block of stage two as exported from torch.
+    """
+
+    checkpoint: Path
+    report: ExportReport
+    steps: list[str] = field(default_factory=list)
+    full_band: list[onnx.ModelProto] = field(default_factory=list)
+    block: list[onnx.ModelProto] = field(default_factory=list)
+
+    def reuse(self, patch: pytest.MonkeyPatch) -> None:
+        """Let exports of the original variant take the stages that were exported before."""
+        patch.setattr(pipeline, "full_band_stage", lambda *_: self.full_band[0])
+        patch.setattr(pipeline, "sub_band_block", lambda *_: self.block[0])
+
+
+@pytest.fixture(scope="session")
+def small_export(tmp_path_factory: pytest.TempPathFactory) -> SmallExport:
+    folder = tmp_path_factory.mktemp("small")
+    checkpoint = save(folder / "net.tar", {"model": state_dict(), "epoch": 4})
+    steps: list[str] = []
+    stages: dict[str, list[onnx.ModelProto]] = {"full_band_stage": [], "sub_band_block": []}
+
+    def recording(name: str) -> Callable[..., onnx.ModelProto]:
+        function = getattr(pipeline, name)
+
+        def export(*arguments: Any) -> onnx.ModelProto:
+            stages[name].append(function(*arguments))
+            return stages[name][-1]
+
+        return export
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in stages:
+            patch.setattr(pipeline, name, recording(name))
+        report = export_checkpoint(checkpoint, on_step=steps.append)
+    return SmallExport(checkpoint, report, steps, *stages.values())

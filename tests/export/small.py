@@ -16,9 +16,13 @@ CONFIG = NetworkConfig(
 )
 
 
+def small_network(config: NetworkConfig = CONFIG, seed: int = 0) -> FullSubNetPlus:
+    torch.manual_seed(seed)
+    return FullSubNetPlus(config).eval()
+
+
 def state_dict(config: NetworkConfig = CONFIG) -> dict[str, Tensor]:
-    torch.manual_seed(0)
-    return FullSubNetPlus(config).state_dict()
+    return small_network(config).state_dict()
 
 
 def save(path: Path, content: Any, **options: Any) -> Path:

@@ -1,4 +1,4 @@
-"""Every form of checkpoint is read; whatever else is in a pickle is refused and never runs."""
+"""Every kind of checkpoint is read; whatever else is in a pickle is refused and never runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_prefix() -> dict[str, Any]:
     return {f"module.{name}": value for name, value in state_dict().items()}
 
 
-FORMS: dict[str, Any] = {
+KINDS: dict[str, Any] = {
     "published": lambda: {"model": state_dict(), "epoch": 7, "best_score": np.float64(1.5)},
     "numpy float32 score": lambda: {"model": state_dict(), "best_score": np.float32(1.5)},
     "optimizer and scaler beside it": lambda: {
@@ -35,10 +35,10 @@ FORMS: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 @pytest.mark.parametrize("ending", ["tar", "pt", "pth"])
-def test_every_form_gives_the_same_tensors(form: Any, ending: str, tmp_path: Path) -> None:
-    read = read_checkpoint(save(tmp_path / f"best_model.{ending}", form()))
+def test_every_kind_gives_the_same_tensors(kind: Any, ending: str, tmp_path: Path) -> None:
+    read = read_checkpoint(save(tmp_path / f"best_model.{ending}", kind()))
     assert read.name == "best_model"
     assert read.tensors.keys() == state_dict().keys()
     for name, value in state_dict().items():
@@ -113,14 +113,14 @@ def test_other_content_is_named(content: Any, message: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04 cut", b"\x80\x02}q\x00."])
-def test_other_files_are_no_checkpoint(data: bytes, tmp_path: Path) -> None:
+def test_other_files_are_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "c.tar"
     path.write_bytes(data)
     with pytest.raises(CheckpointError):
         read_checkpoint(path)
 
 
-def test_a_cut_file_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "c.tar", state_dict())
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(CheckpointError):

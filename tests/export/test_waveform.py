@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from fsnp_onnx import Enhancer
-from fsnp_onnx.export.pipeline import Report
+from fsnp_onnx.export.pipeline import ExportReport
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
-from tests.export.conftest import golden_network
+from tests.golden import golden_network
 
 Samples = NDArray[np.float32]
 SAMPLE = Path(__file__).parents[2] / "samples" / "hum_5db_noisy.flac"
@@ -34,9 +34,10 @@ def published_pipeline(network: FullSubNetPlus, noisy: Samples) -> Samples:
     return samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remainder", [0, 1, 16, 31])
 def test_an_exported_file_gives_the_published_pipelines_waveform(
-    remainder: int, export_golden: Callable[[str], Report]
+    remainder: int, export_golden: Callable[[str], ExportReport]
 ) -> None:
     noisy = soundfile.read(SAMPLE, dtype="float32")[0][: 32 * 700 + remainder]
     expected = published_pipeline(golden_network("tsse_lstm"), noisy)

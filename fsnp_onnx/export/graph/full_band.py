@@ -1,8 +1,15 @@
-"""The TCNs of the full-band stage, between its traced beginning and its traced end, in ONNX's text syntax.
+"""Stage one, full band: the noisy spectrum in, the four sources and the statistics of stage two out.
 
-They run over blocks of frames, so that no hidden tensor of a whole utterance exists; tcn_block.py tells
-how. Tensors are time-major, [T, B, C]: a 1x1 convolution is one matrix product over T B rows, frames are
-contiguous, and a Scan writes its blocks straight to their places.
+It sees the whole utterance, because its norms, attentions and TCNs need it. Three pieces follow each
+other: the normalised and attended input of every branch, exported from torch; the TCNs of the three
+branches, written in ONNX's text syntax; the statistics of the sub-band norm (statistics.py), exported from
+torch. The TCNs run over blocks of frames, so that no hidden tensor of a whole utterance exists; tcn.py
+explains how.
+
+Between the pieces tensors are time-major, [T, B, C]: a 1x1 convolution is one matrix multiplication over
+T B rows, frames are contiguous, and a Scan writes its blocks straight to their places. Sums over an
+utterance are taken in float64: the mean of a real or imaginary part nearly vanishes, and a division by it
+magnifies every rounding error.
 """
 
 from __future__ import annotations
@@ -11,23 +18,79 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
-from onnx import numpy_helper, parser
+from onnx import compose, helper, numpy_helper, parser
+from torch import Tensor, nn
 
-from fsnp_onnx.export.graph.tcn import (
-    array,
-    tcn_block,
-    tcn_block_weights,
-    tcn_blocks,
-)
+from fsnp_onnx.export.graph.statistics import SOURCES, export_statistics
+from fsnp_onnx.export.graph.tcn import array, tcn_block, tcn_block_weights, tcn_blocks
+from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, Port, export_module
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import Branch, FullSubNetPlus
 from fsnp_onnx.network.sequence import TcnModel
+from fsnp_onnx.spec import INPUT_NAMES
 
 BRANCHES: Final[tuple[Branch, ...]] = ("", "_real", "_imag")
 FRAMES_PER_BLOCK: Final = 256  # half a megabyte per hidden tensor: what stays in a core's cache
 _DOUBLE: Final = int(onnx.TensorProto.DOUBLE)
+
+
+def full_band_stage(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
+    """Build stage one.
+
+    Returns:
+        ``noisy_real, noisy_imag`` [B, F, T] -> ``attended, fb, fb_real, fb_imag``
+        [T + look_ahead, B, F], filled up to whole blocks of frames, and ``spread[, centre]``.
+    """
+    inputs = [_export_branch_input(network, branch, opset) for branch in BRANCHES]
+    pieces = [*(model.graph for model in inputs), tcn_glue(network)]
+    pieces.append(export_statistics(network, opset).graph)
+    shape: list[str | int] = ["padded_frames", "batch", network.config.n_freqs]
+    graph = helper.make_graph(
+        [node for piece in pieces for node in piece.node],
+        "full_band",
+        inputs[0].graph.input,
+        [
+            *(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in SOURCES),
+            *pieces[-1].output,
+        ],
+        [weight for piece in pieces for weight in piece.initializer],
+    )
+    return helper.make_model(
+        graph, opset_imports=inputs[0].opset_import, ir_version=inputs[0].ir_version
+    )
+
+
+def _export_branch_input(network: FullSubNetPlus, branch: Branch, opset: int) -> onnx.ModelProto:
+    example = torch.ones(EXAMPLE_BATCH, network.config.n_freqs, EXAMPLE_FRAMES)
+    inputs = {Port(name, (0, 2)): example for name in INPUT_NAMES}
+    sums = () if branch else norms.sums_over_time(network.config.norm)
+    outputs = [Port(f"input{branch}", (0, 1))]
+    outputs += [Port(f"attended_{name}", (0,)) for name in sums]
+    model = export_module(BranchInput(network, branch), inputs, outputs, opset)
+    return compose.add_prefix(model, f"branch{branch}_", rename_inputs=False, rename_outputs=False)
+
+
+class BranchInput(nn.Module):
+    """Noisy spectrum -> the input of one branch's TCN and its sums over time.
+
+    Shape: two [B, F, T] -> [T + look_ahead, B, F]; the magnitude, which is also a source of the sub-band
+    model, with the float64 sums [B, F] that its norm needs.
+    """
+
+    def __init__(self, network: FullSubNetPlus, branch: Branch) -> None:
+        super().__init__()
+        self.network = network
+        self.branch = branch
+        self.n_sums = 0 if branch else len(norms.sums_over_time(network.config.norm))
+
+    def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
+        """Return the input and its sums."""
+        x = self.network.branch_input(self.branch, noisy_real, noisy_imag, torch.float64)
+        sums = [(x.double() ** power).sum(-1) for power in range(1, self.n_sums + 1)]
+        return (x.permute(2, 0, 1).contiguous(), *sums)
 
 
 def tcn_glue(network: FullSubNetPlus) -> onnx.GraphProto:

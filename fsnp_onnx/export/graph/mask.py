@@ -1,58 +1,51 @@
-"""Join the two traced stages to one graph with the interface of docs/format.md.
-
-The glue is written in ONNX's text syntax. The sub-band stage becomes the body of a Scan: over blocks of
-frames with the recurrent state carried along, or, for a TCN, over blocks of bins. Its weights lie
-inside the body, where ONNX Runtime can pre-pack them. A Loop would do as well, but ONNX Runtime
-collects a Loop's blocks twice, and a Scan's only once.
-"""
+"""The interface "mask": both stages joined to ``noisy_real, noisy_imag -> mask`` (docs/format.md)."""
 
 from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
 import onnx
-from onnx import compose, numpy_helper, parser
+from onnx import compose, helper, parser
 
-from fsnp_onnx.export.graph.torch_export import SOURCES, state_names, statistics_names
-from fsnp_onnx.network import norms
+from fsnp_onnx.export.graph.passes import store_as_float16
 from fsnp_onnx.network.config import NetworkConfig
-from fsnp_onnx.network.fullsubnet_plus import neighbourhoods
 from fsnp_onnx.spec import INPUT_NAMES, OUTPUT_NAME
 
-BINS_PER_BLOCK: Final = 8
 _FULL_BAND: Final = "full_band_"
-_BODY: Final = "sub_band_"
+_NEWEST_IR: Final = 10  # what the oldest supported ONNX Runtime reads
 
 
-def assemble(
-    full_band: onnx.ModelProto, sub_band: onnx.ModelProto, config: NetworkConfig, block_frames: int
+def mask_model(
+    full_band: onnx.ModelProto, sub_band: onnx.ModelProto, config: NetworkConfig
 ) -> onnx.ModelProto:
-    """Return one model ``noisy_real, noisy_imag -> mask`` of any batch and length.
+    """Join both stages to one model of any batch and length.
 
     Args:
-        full_band: Stage one as traced.
-        sub_band: Stage two as traced for ``block_frames`` frames (or for a block of bins).
+        full_band: Stage one.
+        sub_band: Stage two, the whole Scan.
         config: The network's configuration.
-        block_frames: Frames per iteration of the Scan; not read for a TCN.
+
+    Returns:
+        ``noisy_real, noisy_imag`` [batch, F, frames] -> ``mask`` [batch, 2, F, frames], float32;
+        its weights stored as float16 where that loses nothing.
     """
-    recurrent = config.sub_band_model != "TCN"
-    text = _frame_scan(config, block_frames) if recurrent else _bin_scan(config)
-    graph = parser.parse_graph(text)
-    scan = next(node for node in graph.node if node.op_type == "Scan")
-    body = next(attribute.g for attribute in scan.attribute if attribute.name == "body")
-    _splice(body, compose.add_prefix(sub_band, _BODY).graph, before=False)
-    if not recurrent:
-        graph.initializer.append(numpy_helper.from_array(_blocks_of_bins(config), "blocks_of_bins"))
-    _splice(graph, _prefixed(full_band.graph), before=True)
-    opsets = {
-        entry.domain: entry.version for entry in (*sub_band.opset_import, *full_band.opset_import)
-    }
-    used = sorted({"", *(node.domain for node in sub_band.graph.node)})
-    return onnx.helper.make_model(
+    inputs = ", ".join(f"float[batch,{config.n_freqs},frames] {name}" for name in INPUT_NAMES)
+    graph = parser.parse_graph(f"""
+    fsnp ({inputs}) => (float[batch,2,{config.n_freqs},frames] {OUTPUT_NAME})
+    {{
+      frames = Shape<start: int = 2, end: int = 3>({INPUT_NAMES[0]})
+    }}""")
+    first, second = _prefixed(full_band.graph), sub_band.graph
+    nodes = [*first.node, *graph.node, *second.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend([*second.initializer, *first.initializer])
+    store_as_float16(graph)
+    opsets = {e.domain: e.version for e in (*sub_band.opset_import, *full_band.opset_import)}
+    return helper.make_model(
         graph,
-        opset_imports=[onnx.helper.make_opsetid(domain, opsets[domain]) for domain in used],
-        ir_version=min(full_band.ir_version, 10),
+        opset_imports=[helper.make_opsetid(name, opsets[name]) for name in sorted(opsets)],
+        ir_version=min(full_band.ir_version, _NEWEST_IR),
         producer_name="fsnp-onnx",
     )
 
@@ -63,126 +56,3 @@ def _prefixed(full_band: onnx.GraphProto) -> onnx.GraphProto:
     return compose.add_prefix_graph(
         full_band, _FULL_BAND, rename_inputs=False, rename_outputs=False, name_map=weights
     )
-
-
-def _splice(target: onnx.GraphProto, stage: onnx.GraphProto, *, before: bool) -> None:
-    """Put a stage's nodes and weights into a graph that names its inputs and outputs alike."""
-    for node in stage.node:  # the exporter leaves stack traces with paths of the exporting machine
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-    glue = list(target.node)
-    del target.node[:]
-    target.node.extend([*stage.node, *glue] if before else [*glue, *stage.node])
-    target.initializer.extend(stage.initializer)
-
-
-def _frame_scan(config: NetworkConfig, block_frames: int) -> str:
-    """Glue for LSTM and GRU: the Scan slices a block of frames and carries the state.
-
-    The last block is filled up by repeating its last frame: the model never looks ahead, so what
-    comes of it is cut off again.
-    """
-    states = state_names(config)
-    timed, whole = _by_time(config)
-    state_type = f"float[1,sequences,{config.sub_band_hidden_size}]"
-    return f"""
-    fsnp ({_inputs(config)}) => ({_output(config)})
-    <int64[1] block = {{{block_frames}}}, int64[1] zero = {{0}}, int64[1] one = {{1}},
-     int64[1] n_bins = {{{config.n_freqs}}},
-     int64[1] n_hidden = {{{config.sub_band_hidden_size}}}, int64[1] time_axis = {{0}},
-     int64[1] mask_time_axis = {{3}}, int64[1] look_ahead = {{{config.look_ahead}}},
-     int64[4] mask_shape = {{0, 2, {config.n_freqs}, -1}}, int64 first = {{0}},
-     int64 block_step = {{{block_frames}}}>
-    {{
-      frames = Shape<start: int = 2, end: int = 3>({INPUT_NAMES[0]})
-      n_frames = Add(frames, look_ahead)
-      batch = Shape<start: int = 1, end: int = 2>({SOURCES[0]})
-      frame_count = Squeeze(n_frames)
-      flat_starts = Range(first, frame_count, block_step)
-      starts = Unsqueeze(flat_starts, one)
-      n_sequences = Mul(batch, n_bins)
-      state_shape = Concat<axis: int = 0>(one, n_sequences, n_hidden)
-      zero_state = ConstantOfShape(state_shape)
-      {_list("last_{}", states)}, blocks = Scan <
-        num_scan_inputs: int = 1,
-        body: graph = block_body ({_list(state_type + " " + _BODY + "{}", states)}, int64[1] start)
-          => ({_list(state_type + " " + _BODY + "{}_out", states)},
-              float[batch,2,{config.n_freqs},{block_frames}] {_BODY}mask)
-        {{
-          end = Add(start, block)
-          stop = Min(end, n_frames)
-          missing = Sub(end, stop)
-          padding = Concat<axis: int = 0>(zero, zero, zero, missing, zero, zero)
-          {_lines("cut_{0} = Slice({0}, start, stop, time_axis)", timed)}
-          {_lines(_BODY + '{0} = Pad<mode: string = "edge">(cut_{0}, padding)', timed)}
-          {_lines(_BODY + "{0} = Identity({0})", whole)}
-        }}
-      > ({_list("zero_state", states)}, starts)
-      block_last = Transpose<perm: ints = [1, 2, 3, 0, 4]>(blocks)
-      padded_mask = Reshape(block_last, mask_shape)
-      {OUTPUT_NAME} = Slice(padded_mask, look_ahead, n_frames, mask_time_axis)
-    }}"""
-
-
-def _bin_scan(config: NetworkConfig) -> str:
-    """Glue for a sub-band TCN: the Scan takes a block of bins through all frames."""
-    timed, whole = _by_time(config)
-    n_bins = _blocks_of_bins(config)[..., 0].size
-    return f"""
-    fsnp ({_inputs(config)}) => ({_output(config)})
-    <int64[2] crop_start = {{0, {config.look_ahead}}}, int64[2] crop_axes = {{2, 3}},
-     int64[1] n_bins = {{{config.n_freqs}}}, int64[4] mask_shape = {{0, 2, {n_bins}, -1}},
-     int64[1] look_ahead = {{{config.look_ahead}}}, int64[1] first_frame = {{0}}, int64[1] time_axis = {{0}}>
-    {{
-      frames = Shape<start: int = 2, end: int = 3>({INPUT_NAMES[0]})
-      n_frames = Add(frames, look_ahead)
-      {_lines("cut_{0} = Slice({0}, first_frame, n_frames, time_axis)", timed)}
-      blocks = Scan <
-        num_scan_inputs: int = 1,
-        body: graph = block_body (int64[{BINS_PER_BLOCK},{config.sub_band_features}] {_BODY}index)
-          => (float[batch,2,{BINS_PER_BLOCK},padded_frames] {_BODY}mask)
-        {{
-          {_lines(_BODY + "{0} = Identity(cut_{0})", timed)}
-          {_lines(_BODY + "{0} = Identity({0})", whole)}
-        }}
-      > (blocks_of_bins)
-      block_last = Transpose<perm: ints = [1, 2, 0, 3, 4]>(blocks)
-      padded_mask = Reshape(block_last, mask_shape)
-      crop_end = Concat<axis: int = 0>(n_bins, n_frames)
-      {OUTPUT_NAME} = Slice(padded_mask, crop_start, crop_end, crop_axes)
-    }}"""
-
-
-def _by_time(config: NetworkConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tell what the full-band stage hands over frame by frame, and what for the whole utterance.
-
-    It is filled up to whole blocks of the full-band stage; only the first n_frames count.
-    """
-    statistics = statistics_names(config.norm)
-    if norms.is_cumulative(config.norm):
-        return (*SOURCES, *statistics), ()
-    return SOURCES, statistics
-
-
-def _blocks_of_bins(config: NetworkConfig) -> np.ndarray:
-    """Neighbourhoods [blocks, bins, features], the last bin repeated up to a multiple of the block."""
-    index = neighbourhoods(config).numpy()
-    missing = -len(index) % BINS_PER_BLOCK
-    padded = np.pad(index, ((0, missing), (0, 0)), mode="edge")
-    return padded.reshape(-1, BINS_PER_BLOCK, index.shape[1])
-
-
-def _inputs(config: NetworkConfig) -> str:
-    return ", ".join(f"float[batch,{config.n_freqs},frames] {name}" for name in INPUT_NAMES)
-
-
-def _output(config: NetworkConfig) -> str:
-    return f"float[batch,2,{config.n_freqs},frames] {OUTPUT_NAME}"
-
-
-def _list(template: str, names: tuple[str, ...]) -> str:
-    return ", ".join(template.format(name) for name in names)
-
-
-def _lines(template: str, names: tuple[str, ...]) -> str:
-    return "\n".join(template.format(name) for name in names)

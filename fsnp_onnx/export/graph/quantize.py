@@ -1,15 +1,15 @@
 """Quantise the sub-band LSTM to 8 bits, for CPUs.
 
-ONNX Runtime's DynamicQuantizeLSTM multiplies 8-bit matrices: weights are rounded here, one scale per
-gate row; activations are rounded when it runs, one scale for a whole block of input. Of the plain
-recipe's error the second layer makes next to nothing, as its input lies within +-1. The first layer's
-input makes nearly all of it: in the bundled model full-band outputs of up to 250 share a scale with
-magnitudes whose median is 0.3, less than one step of 8 bits. So its input is handed over twice,
-as a coarse part on a grid of 8 bits and as the rest, magnified:
+ONNX Runtime's DynamicQuantizeLSTM multiplies 8-bit matrices. Weights are rounded here, with one scale per
+gate row. Activations are rounded at run time, with one scale for a whole block of input. The first
+layer's input makes nearly all of the error: in the bundled model, full-band outputs of up to 250 share a
+scale with magnitudes whose median is 0.3, less than one step of 8 bits. (The second layer's input lies
+within +-1.) So the first layer's input is given twice, as a coarse part on a grid of 8 bits and as the
+rest, magnified:
 
     x = coarse + rest,    W x = W coarse + (W / 16) (16 rest)
 
-which is the same product with a step 16 times finer, for a few columns more in a matrix of hundreds.
+This is the same matrix multiplication with a step 16 times finer, at the cost of a wider matrix.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import compose, helper, numpy_helper, parser
 
-from fsnp_onnx.errors import ConfigError
+from fsnp_onnx.errors import ArgumentError
 from fsnp_onnx.network.config import NetworkConfig
 
 _CONTRIB_DOMAIN: Final = "com.microsoft"
@@ -55,15 +55,16 @@ split (float[n, rows, features] x) => (float[n, rows, columns] split_x)
 
 
 def require_quantisable(config: NetworkConfig) -> None:
-    """Refuse a network that int8 would not make faster.
+    """Refuse a network that ONNX Runtime cannot run in 8 bits.
 
     Raises:
-        ConfigError: The sub-band model is no LSTM.
+        ArgumentError: The sub-band model is not an LSTM.
     """
     if config.sub_band_model != "LSTM":
-        raise ConfigError(
-            f"precision int8 was asked for, but the sub-band model is a {config.sub_band_model}, "
-            "for which ONNX Runtime has no quantised kernel; use --precision float32"
+        raise ArgumentError(
+            "precision",
+            f"is int8, but the sub-band model is a {config.sub_band_model}, for which ONNX Runtime "
+            "has no quantised kernel; give float32",
         )
 
 
@@ -71,7 +72,7 @@ def quantize(sub_band: onnx.ModelProto) -> onnx.ModelProto:
     """Return a sub-band stage whose LSTM layers multiply 8-bit matrices; the rest stays float32.
 
     Args:
-        sub_band: Stage two as traced, frames first, not yet inside its Scan.
+        sub_band: One block of stage two, simplified.
     """
     model = onnx.ModelProto()
     model.CopyFrom(sub_band)
@@ -117,7 +118,9 @@ def _quantize_layer(graph: onnx.GraphProto, layer: onnx.NodeProto) -> None:
     peepholes = [""] * (8 - len(layer.input))
     layer.input.extend([*peepholes, *names])
     layer.op_type, layer.domain = "DynamicQuantizeLSTM", _CONTRIB_DOMAIN
-    kept = [a for a in layer.attribute if a.name != "layout"]  # which it does not know; 0 is meant
+    kept = [
+        a for a in layer.attribute if a.name != "layout"
+    ]  # an attribute it does not have; its layout is 0
     del layer.attribute[:]
     layer.attribute.extend(kept)
 

@@ -1,13 +1,14 @@
-"""A TCN block of the full-band stage as a graph in which no hidden tensor of a whole utterance exists.
+"""A TCN block as a graph in which no hidden tensor of a whole utterance exists.
 
 The block normalises twice over all channels and the whole utterance. So it runs in two passes over blocks
-of frames: the sums of the first norm; then the sums of the second, and the output but for that norm, which
-is affine and so can wait until after the last convolution, to be added up with the input. The second pass
-computes the hidden frames it needs again from the input, neighbours within reach of the dilated
-convolution included. That is exact, and a block of frames stays in the cache.
+of frames. The first pass sums for the first norm. The second sums for the second norm and computes the
+output but for that norm, which is affine and so can follow the last convolution. The second pass computes
+the hidden frames it needs again from the input, including the neighbours that the dilated convolution
+reaches. That is exact, and a block of frames stays in the cache.
 
-Sums of the norms are kept in float64: ONNX Runtime sums the operator that GroupNorm becomes in plain
-float32, which is wrong by per cents after ten minutes of audio.
+Sums of the norms are taken in float64: ONNX Runtime sums the operator that GroupNorm becomes in plain
+float32, which is wrong by per cents after ten minutes of audio. Float64GroupNorm is the same for a TCN
+that is exported from torch.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from fsnp_onnx.network.sequence import TcnBlock, TcnModel
 
@@ -31,8 +33,8 @@ def tcn_block(model: TcnModel) -> str:
     ``n_frames`` (T), ``block`` (frames per block), ``starts`` and ``stops`` (first frame and the one after
     the last, of every block), ``input_shape`` and ``hidden_shape`` (-1, B, F or C), ``input_rows`` and
     ``hidden_rows`` (-1, F or C), ``n_hidden_float``, ``n_entries`` (T C, float64), ``no_sum_yet`` (zeros,
-    float64 [B, 1]) and constants. They do not use what comes after n_frames, and what next holds there
-    means nothing.
+    float64 [B, 1]) and constants. They do not use what comes after n_frames; ``next`` holds
+    arbitrary numbers there.
     """
     frames = f"float[block_frames,batch,{tcn_blocks(model)[0].conv1x1.in_channels}]"
     frame_means = "float[block_frames,batch,1] frame_means"
@@ -116,7 +118,7 @@ _NORM_1: Final = f"""
       scale_1 = Cast<to: int = {_FLOAT}>(exact_scale_1)
       shift_1 = Cast<to: int = {_FLOAT}>(exact_shift_1)"""
 
-# sconv of what norm2 has not normalised yet, each frame about its own mean, lest digits are lost
+# sconv of what norm2 has not normalised yet, each frame about its own mean, so that no digits are lost
 _MIXED: Final = """
           centred_rows = Reshape(centred, hidden_rows)
           mixed_rows = Gemm<transB: int = 1>(centred_rows, mixing)
@@ -219,3 +221,24 @@ def _statistics(number: str) -> str:
       variance_{number} = Max(difference_{number}, double_zero)
       safe_variance_{number} = Add(variance_{number}, norm_epsilon)
       spread_{number} = Sqrt(safe_variance_{number})"""
+
+
+class Float64GroupNorm(nn.Module):
+    """GroupNorm of one group with its mean and variance over time summed in float64.
+
+    Shape: [B, C, T] -> [B, C, T].
+    """
+
+    def __init__(self, trained: nn.GroupNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = trained.weight, trained.bias, trained.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise over channels and time."""
+        n_channels = x.shape[1]
+        mean = x.sum(1).double().mean(-1)[:, None, None] / n_channels
+        centred = x - mean.to(x.dtype)
+        deviation = torch.linalg.vector_norm(centred, dim=1)  # of each frame
+        variance = (deviation.double() ** 2).mean(-1)[:, None, None] / n_channels
+        spread = torch.sqrt(variance + self.eps).to(x.dtype)
+        return centred * (self.weight[:, None] / spread) + self.bias[:, None]

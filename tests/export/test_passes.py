@@ -1,26 +1,26 @@
-"""A simplified stage computes the same and copies less."""
+"""Passes change no number: a simplified stage copies less, float16 storage loses nothing."""
 
+import copy
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, parser
 
-from fsnp_onnx.export.graph.simplify import simplify
-from fsnp_onnx.export.graph.torch_export import SOURCES, state_names, trace_sub_band
+from fsnp_onnx.export.graph.passes import simplify, store_as_float16
+from fsnp_onnx.export.graph.statistics import SOURCES
+from fsnp_onnx.export.graph.sub_band import state_names, sub_band_block
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
+from tests.export.conftest import open_session
 from tests.export.small import CONFIG
 
 N_FRAMES, BATCH = 4, 2
 
 
 def run(stage: onnx.ModelProto, inputs: dict[str, Any]) -> list[Any]:
-    providers = ["CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(stage.SerializeToString(), providers=providers)
-    outputs: list[Any] = session.run(None, inputs)
+    outputs: list[Any] = open_session(stage).run(None, inputs)
     return outputs
 
 
@@ -34,9 +34,9 @@ def test_what_a_recurrent_layer_returns_is_not_copied_and_stays_the_same(
     name: Literal["LSTM", "GRU"],
 ) -> None:
     config = replace(CONFIG, sub_band_model=name)
-    traced = trace_sub_band(FullSubNetPlus(config), N_FRAMES, 18)
-    simplified = simplify(traced)
-    assert readers_of_recurrent_layers(traced) == ["Transpose"] * 2
+    exported = sub_band_block(FullSubNetPlus(config), N_FRAMES, 18)
+    simplified = simplify(exported)
+    assert readers_of_recurrent_layers(exported) == ["Transpose"] * 2
     assert readers_of_recurrent_layers(simplified) == ["Reshape"] * 2
     assert "Slice" not in {node.op_type for node in simplified.graph.node}
     rng = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def test_what_a_recurrent_layer_returns_is_not_copied_and_stays_the_same(
     state_shape = (1, BATCH * CONFIG.n_freqs, CONFIG.sub_band_hidden_size)
     inputs |= {state: rng.random(state_shape, np.float32) for state in state_names(config)}
     inputs["spread"] = np.ones((BATCH, 1), np.float32)
-    for found, expected in zip(run(simplified, inputs), run(traced, inputs), strict=True):
+    for found, expected in zip(run(simplified, inputs), run(exported, inputs), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -81,3 +81,52 @@ def test_only_a_slice_of_all_there_is_goes(end: int, axis: int, left: list[str])
     assert [node.op_type for node in simplified.graph.node] == [*left, "Abs"]
     inputs = {"x": -np.ones((2, 3), np.float32)}
     np.testing.assert_array_equal(run(simplified, inputs)[0], run(stage, inputs)[0])
+
+
+HALVES = """
+graph (float[n] x) => (float[n] y, float[i,n] z)
+<int64 trips = {2}, bool go_first = {1}>
+{
+  total = ReduceSum<keepdims: int = 0>(weights)
+  y = Mul(x, total)
+  z = Loop(trips, go_first) <
+    body: graph = step (int64 number, bool go) => (bool go_on, float[n] scaled)
+    {
+      go_on = Identity(go)
+      inner = ReduceMax<keepdims: int = 0>(inner_weights)
+      scaled = Mul(x, inner)
+    }
+  >
+}"""
+
+
+def with_weights(weights: np.ndarray) -> onnx.ModelProto:
+    """Return a graph that reads weights, and reads them again inside a Loop."""
+    graph = parser.parse_graph(HALVES)
+    body = graph.node[-1].attribute[0].g
+    graph.initializer.append(numpy_helper.from_array(weights, "weights"))
+    body.initializer.append(numpy_helper.from_array(weights, "inner_weights"))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_weights_that_are_float16_numbers_are_stored_as_such_and_lose_nothing() -> None:
+    weights = np.random.default_rng(0).standard_normal(512).astype(np.float16)
+    model = with_weights(weights.astype(np.float32))
+    stored = copy.deepcopy(model)
+    store_as_float16(stored.graph)
+    for graph in (stored.graph, stored.graph.node[-1].attribute[0].g):
+        kinds = {w.data_type for w in graph.initializer if "weights" in w.name}
+        assert kinds == {TensorProto.FLOAT16}
+    inputs = {"x": np.arange(3, dtype=np.float32)}
+    for found, expected in zip(run(stored, inputs), run(model, inputs), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("weight", [1 / 3, 1e6])  # between two float16 numbers; beyond them
+def test_weights_that_are_not_float16_numbers_are_left_alone(weight: float) -> None:
+    weights = np.ones(512, np.float32)
+    weights[100] = weight
+    model = with_weights(weights)
+    before = copy.deepcopy(model)
+    store_as_float16(model.graph)
+    assert model == before

@@ -1,4 +1,4 @@
-"""MulCA's three forms: where they are one number, and where they are not."""
+"""MulCA's three variants: where they give the same number and where they differ."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 
 from fsnp_onnx.batch.discover import Found, sound_files
 from fsnp_onnx.batch.inputs import add_inputs
-from fsnp_onnx.batch.plan import Plan
+from fsnp_onnx.batch.jobs import Plan
 from fsnp_onnx.errors import OutputError
 
 
@@ -141,7 +141,7 @@ def test_a_large_plan_is_not_in_memory() -> None:
     # not ru_maxrss, which begins with the peak of the process that started this one
     code = (
         "from pathlib import Path;"
-        "from fsnp_onnx.batch.plan import Plan;"
+        "from fsnp_onnx.batch.jobs import Plan;"
         "words = lambda: Path('/proc/self/status').read_text().split();"
         "peak = lambda: int(words()[words().index('VmHWM:') + 1]);"
         "plan = Plan();"

@@ -179,5 +179,5 @@ def test_unreadable_toml_is_named(tmp_path: Path) -> None:
         read_toml(path)
     for data in (b"[model", b"\xff\xfe"):
         path.write_bytes(data)
-        with pytest.raises(ConfigError, match="no TOML"):
+        with pytest.raises(ConfigError, match="not TOML"):
             read_toml(path)

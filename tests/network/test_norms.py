@@ -24,7 +24,7 @@ def test_offline_statistics_from_sums_are_those_of_the_entries(
         torch.testing.assert_close(centre, wanted_centre, rtol=1e-12, atol=1e-15)
 
 
-def test_the_spread_of_a_constant_is_no_root_of_a_rounding_below_zero() -> None:
+def test_the_spread_of_a_constant_is_not_the_root_of_a_rounding_below_zero() -> None:
     n_entries = 700
     total = torch.tensor(3.3 * n_entries, dtype=torch.float64)
     below = torch.nextafter(total * total / n_entries, torch.tensor(0.0).double())

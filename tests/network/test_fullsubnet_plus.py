@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fsnp_onnx.network.config import MulcaForm, NetworkConfig
+from fsnp_onnx.network.config import MulcaVariant, NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
-from tests.export.conftest import NAMES, WITH_MULCA, golden_network, utterances
+from tests.golden import NAMES, WITH_MULCA, golden_network, utterances
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,7 +34,7 @@ def test_a_batch_gives_row_by_row_what_single_utterances_give(name: str) -> None
 
 @pytest.mark.parametrize("name", WITH_MULCA)
 @torch.no_grad()
-def test_the_equivalent_form_is_the_same_network(name: str) -> None:
+def test_the_equivalent_variant_is_the_same_network(name: str) -> None:
     network = golden_network(name).double()
     equivalent = with_mulca(network, "equivalent")
     for utterance in utterances(name):
@@ -49,15 +49,15 @@ def test_the_defaults_are_the_published_network() -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "look_ahead", "min_frames"),
+    ("variant", "look_ahead", "min_frames"),
     [("original", 2, 8), ("equivalent", 0, 10), ("original", 12, 1), ("simplified", 0, 1)],
 )
 @torch.no_grad()
 def test_min_frames_is_the_fewest_frames_that_work(
-    form: MulcaForm, look_ahead: int, min_frames: int
+    variant: MulcaVariant, look_ahead: int, min_frames: int
 ) -> None:
     config = NetworkConfig(
-        n_freqs=9, sb_num_neighbors=2, tcn_hidden_size=4, sub_band_hidden_size=3, mulca=form,
+        n_freqs=9, sb_num_neighbors=2, tcn_hidden_size=4, sub_band_hidden_size=3, mulca=variant,
         look_ahead=look_ahead,
     )  # fmt: skip
     assert config.min_frames == min_frames

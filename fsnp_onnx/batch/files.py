@@ -1,0 +1,276 @@
+"""enhance_files: many recordings in one call, each with its own result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsnp_onnx.batch.cluster import Cluster, enhance_on_cluster, require_ray
+from fsnp_onnx.batch.inputs import add_inputs, add_manifest, given_name
+from fsnp_onnx.batch.jobs import Job, Plan
+from fsnp_onnx.batch.recording import Failed, Settings, enhance_job
+from fsnp_onnx.errors import ArgumentError, FsnpError, OutputError
+from fsnp_onnx.runtime.arguments import check_limit, check_provider
+from fsnp_onnx.runtime.cpus import available_cpus
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, Enhancer
+from fsnp_onnx.runtime.ort import Provider
+from fsnp_onnx.runtime.plot import require_matplotlib
+from fsnp_onnx.runtime.recording import Done
+
+if TYPE_CHECKING:
+    from fsnp_onnx.batch.journal import Journal
+
+Name = str | os.PathLike[str]
+Engine = Callable[[Iterator[Job | Done | Failed]], Generator[Done | Failed]]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, told when the work on a recording begins and when it has ended.
+
+    Attributes:
+        input: The recording that begins or has ended.
+        n_finished: Recordings that have ended, well or not.
+        n_total: Recordings of the run.
+    """
+
+    input: str
+    n_finished: int
+    n_total: int
+
+
+def enhance_files(  # noqa: PLR0913 - one argument for each choice
+    inputs: Name | Iterable[Name] = (),
+    output: Name | None = None,
+    *,
+    manifest: Name | None = None,
+    model: Name | bytes | None = None,
+    provider: Provider = "auto",
+    threads: int | None = None,
+    device_id: int = 0,
+    attenuation_limit_db: float | None = None,
+    plot: Name | None = None,
+    recursive: bool = False,
+    jobs: int | None = None,
+    cluster: Cluster | None = None,
+    journal: Name | None = None,
+    resume: bool = False,
+    force: bool = False,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> Generator[Done | Failed]:
+    """Enhance files, folders and URLs, and yield one result for each recording.
+
+    The call checks all arguments and plans all recordings; the work begins with the first result
+    that is asked for. One bad recording does not stop the others. Closing the iterator ends the
+    work and removes partial files.
+
+    Container, coding, sample rate, channels, length and level of a recording are kept; only the
+    ending of an output changes its container.
+
+    Args:
+        inputs: Sound files, folders, or URLs such as s3://bucket/talks (extra ``[urls]``).
+        output: A file for one input. A folder if it is there as one, ends in "/", an input is a
+            folder, or there are several inputs; the folders below an input are kept. Default:
+            NAME.enhanced.EXT beside each input.
+        manifest: Table (.csv or .jsonl) with the columns input and output, in place of both.
+        model: Path of an exported file or its bytes. Default: the bundled model.
+        provider: "auto" (CUDA where it starts, else CPU), "cpu" or "cuda". On a cluster, "auto" is
+            "cpu".
+        threads: CPU threads of each job, 1 or more. Default: all CPUs that this process may use,
+            shared out; on a cluster 1.
+        device_id: Number of the CUDA device on this machine.
+        attenuation_limit_db: No bin of a spectrum is attenuated by more, 0 dB or more; None for no
+            limit.
+        plot: PNG file for both spectrograms of one recording (extra ``[plot]``).
+        recursive: Look into the folders below, too.
+        jobs: Recordings at a time, each in a process with a model of its own; a script that asks for
+            2 or more does so below ``if __name__ == "__main__":``. Default: 1, in this process; on
+            a cluster as many as it has room for.
+        cluster: Run on Ray (extra ``[ray]``) in place of this machine.
+        journal: JSON Lines file (.jsonl) that notes each step of each recording.
+        resume: Go on with the run of the journal. What it did is yielded with ``skipped=True``.
+        force: Replace existing outputs; inputs and the model are never replaced.
+        on_progress: Called with a `Progress` when a recording begins and when it has ended.
+
+    Returns:
+        An iterator over results, in the order in which the recordings end.
+
+    Raises:
+        ArgumentError: Arguments are out of range or in conflict.
+        MissingFileError: Model, manifest or journal cannot be read.
+        ManifestError: The manifest is malformed.
+        JournalError: The journal is malformed, or of a run with other settings.
+        OutputError: Two inputs have one output, or a journal exists or is in use.
+        ModelFileError: The model cannot be opened.
+        ProviderError: The provider does not start.
+        InstallError: A package is missing.
+        WorkerError: Processes or the cluster cannot work; raised while iterating.
+
+    Example:
+        >>> import tempfile
+        >>> from fsnp_onnx import Done, enhance_files
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for result in enhance_files("samples", folder, model="tests/data/unity.onnx"):
+        ...         if isinstance(result, Done) and "hum" in result.input:
+        ...             print(result.input, result.sample_rate, result.clipped)
+        samples/hum_5db_noisy.flac 16000 0
+    """
+    table, picture, log = (
+        None if value is None else Path(given_name(argument, value))
+        for argument, value in (("manifest", manifest), ("plot", plot), ("journal", journal))
+    )
+    if not isinstance(model, bytes):
+        model = DEFAULT_MODEL if model is None else Path(given_name("model", model))
+    settings = Settings(model, provider, threads, device_id, attenuation_limit_db, picture)
+    _check(settings, jobs, cluster)
+    if resume and log is None:
+        raise ArgumentError("resume", "needs a journal, which tells what is done")
+    with ExitStack() as stack:
+        plan = stack.enter_context(closing(Plan()))
+        _fill(plan, inputs, output, table, recursive=recursive)
+        kept = [str(path) for path in (model, table) if isinstance(path, Path)]
+        if picture:
+            _check_plot(picture, plan, kept, force=force)
+        engine = _engine(settings, jobs, cluster, n_jobs=len(plan))
+        book = None
+        if log:
+            from fsnp_onnx.batch.journal import Journal  # noqa: PLC0415 - slow, by its lock
+
+            plan.require_free(str(log), kept, force=True)
+            book = Journal(log, model, attenuation_limit_db, resume=resume, force=force)
+            stack.enter_context(closing(book))
+        run = _Run(plan, kept, book, force, on_progress, n_total=len(plan) + len(plan.failed))
+        longest_first = cluster is not None or (jobs or 1) > 1
+        results = run.results(engine, stack.pop_all(), longest_first=longest_first)
+    next(results)  # begun, so that closing it closes what it holds
+    return results
+
+
+def _check(settings: Settings, jobs: int | None, cluster: Cluster | None) -> None:
+    if jobs is not None and not (type(jobs) is int and jobs >= 1):
+        raise ArgumentError("jobs", f"is {jobs!r}; give 1 or more")
+    check_provider(settings.provider, settings.threads, settings.device_id)
+    check_limit(settings.attenuation_limit_db)
+    if cluster and settings.device_id:
+        raise ArgumentError("device_id", "is of this machine alone; Ray gives each job its GPU")
+    if cluster and settings.plot:
+        raise ArgumentError("plot", "is drawn on this machine only; leave the cluster out")
+
+
+def _fill(
+    plan: Plan,
+    inputs: Name | Iterable[Name],
+    output: Name | None,
+    manifest: Path | None,
+    *,
+    recursive: bool,
+) -> None:
+    given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    names = [given_name("inputs", name) for name in given]
+    if manifest:
+        if names or output is not None or recursive:
+            raise ArgumentError(
+                "manifest", "names all inputs and outputs; leave inputs, output and recursive out"
+            )
+        add_manifest(plan, manifest)
+    elif names:
+        target = None if output is None else given_name("output", output)
+        add_inputs(plan, names, target, recursive=recursive)
+    else:
+        raise ArgumentError("inputs", "is missing; give sound files, folders or a manifest")
+
+
+def _check_plot(plot: Path, plan: Plan, kept: list[str], *, force: bool) -> None:
+    if len(plan) > 1:
+        raise ArgumentError("plot", f"draws one recording, not {len(plan)}")
+    require_matplotlib()
+    plan.require_free(str(plot), kept, force=force)
+    if plan.is_output(str(plot)):
+        raise OutputError(f"{plot} is the enhanced recording; give another file for the plot")
+
+
+def _engine(
+    settings: Settings, jobs: int | None, cluster: Cluster | None, *, n_jobs: int
+) -> Engine:
+    """Return what turns jobs into results, with a model that is known to open."""
+    if cluster:
+        replace(settings, provider="cpu").open()
+        require_ray()
+        settings = replace(settings, threads=1 if settings.threads is None else settings.threads)
+        return partial(enhance_on_cluster, settings=settings, cluster=cluster, n_actors=jobs)
+    n_processes = max(1, min(jobs or 1, n_jobs))
+    if settings.threads is None:
+        settings = replace(settings, threads=max(1, available_cpus()[0] // n_processes))
+    if n_processes == 1:
+        return partial(_enhance_here, settings=settings, enhancer=settings.open())
+    from fsnp_onnx.batch.processes import enhance_in_processes  # noqa: PLC0415 - slow, by its pool
+
+    replace(settings, provider="cpu").open()  # which takes no GPU
+    return partial(enhance_in_processes, settings=settings, n_processes=n_processes)
+
+
+def _enhance_here(
+    items: Iterator[Job | Done | Failed], settings: Settings, enhancer: Enhancer
+) -> Generator[Done | Failed]:
+    """Yield the result of each recording, enhanced one after the other in this process."""
+    for item in items:
+        yield enhance_job(item, enhancer, settings) if isinstance(item, Job) else item
+
+
+@dataclass(slots=True)
+class _Run:
+    """The recordings of a plan through an engine, noted and told one by one."""
+
+    plan: Plan
+    kept: list[str]
+    journal: Journal | None
+    force: bool
+    on_progress: Callable[[Progress], object] | None
+    n_total: int
+    n_finished: int = 0
+
+    def results(
+        self, engine: Engine, resources: ExitStack, *, longest_first: bool
+    ) -> Generator[Any]:
+        """Yield None once, then the result of each recording."""
+        with resources:
+            yield None
+            with closing(engine(self._items(longest_first=longest_first))) as results:
+                for result in results:
+                    if self.journal and not (isinstance(result, Done) and result.skipped):
+                        self.journal.finish(result)
+                    self.n_finished += 1
+                    self._tell(result.input)
+                    yield result
+
+    def _items(self, *, longest_first: bool) -> Iterator[Job | Done | Failed]:
+        """Yield the recordings that are still to be enhanced, and the results of all others."""
+        for name, error in self.plan.failed.items():
+            yield Failed(name, None, error)
+        for job in self.plan.jobs(longest_first=longest_first):
+            if known := self._known_result(job):
+                yield known
+                continue
+            self._tell(job.source)
+            if self.journal:
+                self.journal.begin(job)
+            yield job
+
+    def _known_result(self, job: Job) -> Done | Failed | None:
+        try:
+            if self.journal and (done := self.journal.done(job)):
+                return done
+            may_replace = self.force or bool(self.journal and self.journal.is_own(job))
+            self.plan.require_free(job.target, [*self.kept, job.source], force=may_replace)
+        except (FsnpError, OSError) as error:  # the journal keeps what it tells of the output
+            return Failed(job.source, None, error)
+        return None
+
+    def _tell(self, name: str) -> None:
+        if self.on_progress:
+            self.on_progress(Progress(name, self.n_finished, self.n_total))

@@ -1,0 +1,244 @@
+"""Recordings spread over processes: the same files, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+from fsnp_onnx.batch.recording import Failed
+from fsnp_onnx.errors import FsnpError, WorkerError
+from fsnp_onnx.runtime.recording import Done
+from tests.batch.conftest import Run
+from tests.batch.folders import contents, members, recordings, wait_for
+from tests.runtime.signals import noise
+
+# every process of the run imports the main module, and with it this
+_PATCHED = """
+import os, time
+from pathlib import Path
+import soundfile
+from fsnp_onnx.runtime import audio
+
+read = audio.read
+def read_or_die(path, name):
+    if "deadly" in name:
+        os.kill(os.getpid(), 9)
+    if "once" in name and not Path("died").exists():
+        Path("died").touch()
+        os.kill(os.getpid(), 9)
+    return read(path, name)
+audio.read = read_or_die
+
+write = soundfile.SoundFile.write
+def write_slowly(self, samples):
+    write(self, samples)
+    if 1 < len(samples) < int(os.environ.get("SLOW_BELOW", 0)):
+        time.sleep(60)
+soundfile.SoundFile.write = write_slowly
+"""
+Main = Callable[..., list[str]]
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_files_as_one(run: Run) -> None:
+    recordings(Path("in"), 7)
+    Path("in/bad.wav").write_bytes(b"junk")
+    one, two = (run("in", f"out{jobs}", recursive=True, jobs=jobs) for jobs in (1, 2))
+    assert contents(Path("out1")) == contents(Path("out2"))
+    assert len(contents(Path("out1"))) == 7
+    assert {result.input for result in one} == {result.input for result in two}
+    for results in (one, two):
+        (failed,) = [result for result in results if isinstance(result, Failed)]
+        assert (failed.input, failed.output is not None) == ("in/bad.wav", True)
+        assert "in/bad.wav cannot be decoded" in str(failed.error)
+
+
+@pytest.mark.slow
+def test_the_longest_recording_goes_first(run: Run) -> None:
+    for name, n_samples in (("a", 3000), ("b", 9000), ("c", 6000), ("d", 12000)):
+        sf.write(f"{name}.wav", noise(n_samples), 16000)
+    begun: list[str] = []
+    inputs = [f"{name}.wav" for name in "abcd"]
+    run(inputs, "out", jobs=2, on_progress=lambda progress: begun.append(progress.input))
+    assert list(dict.fromkeys(begun)) == ["d.wav", "b.wav", "c.wav", "a.wav"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_empty_folder")
+def test_two_processes_share_the_cpus_out(main: Main) -> None:
+    recordings(Path("in"), 3)
+    patch = """
+from fsnp_onnx.batch import files
+from fsnp_onnx.runtime import enhancer
+files.available_cpus = lambda: (12, "a test")
+opened = enhancer.Enhancer.__init__
+def note(self, *arguments, threads, **options):
+    print("threads", threads, flush=True)
+    opened(self, *arguments, threads=1, **options)
+enhancer.Enhancer.__init__ = note
+"""
+    line = main("'in', 'out', recursive=True, jobs=2", before=patch)
+    printed = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert set(printed.splitlines()) >= {"threads 6"}
+    assert "threads 12" not in printed
+
+
+def test_a_model_that_does_not_open_is_raised_at_the_call(run: Run) -> None:
+    recordings(Path("in"), 3)
+    Path("a.onnx").write_bytes(b"not a model")
+    for model in ("none.onnx", "a.onnx"):
+        with pytest.raises(FsnpError, match=model):
+            run("in", "out", jobs=2, model=model)
+    assert not Path("out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["", "local://"])
+@pytest.mark.usefixtures("in_empty_folder")
+def test_a_process_that_dies_costs_its_own_recording_only(
+    main: Main, scheme: str, tmp_path: Path
+) -> None:
+    if scheme:
+        pytest.importorskip("fsspec")
+    recordings(Path("in"), 5)
+    for name in ("deadly", "once"):
+        sf.write(f"in/{name}.wav", noise(20000), 16000)
+    folder = f"{scheme}{tmp_path}/in"
+    Path("temporary").mkdir()
+    ended = subprocess.run(
+        main(f"{folder!r}, 'out', recursive=True, jobs=2", before=_PATCHED),
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (failed,) = [line for line in ended.stdout.splitlines() if line.startswith("Failed(")]
+    assert failed.startswith(f"Failed(input='{folder}/deadly.wav', output='out/deadly.wav'")
+    assert "WorkerError('the process that enhanced it died, and so did a second one; " in failed
+    assert Path("died").exists()
+    assert len(contents(Path("out"))) == 6
+    assert not list(Path("temporary").glob("fsnp-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_empty_folder")
+def test_processes_that_die_while_they_open_the_model_end_the_run(main: Main) -> None:
+    recordings(Path("in"), 3)
+    patch = "import os\nif __name__ != '__main__': os._exit(1)"
+    ended = subprocess.run(
+        main("'in', 'out', recursive=True, jobs=2", before=patch),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert f"{WorkerError.__name__}: the processes died while they opened the model" in ended.stderr
+    assert not Path("out").exists()
+
+
+@pytest.mark.slow
+@needs_proc
+@pytest.mark.usefixtures("in_empty_folder")
+def test_closing_the_results_ends_all_processes_and_leaves_no_partial_file(main: Main) -> None:
+    recordings(Path("in"), 6)
+    end = """
+    next(results)
+    while not list(Path("out").rglob(".*.part")):
+        time.sleep(0.02)
+    results.close()
+    print(len(multiprocessing.active_children()))
+"""
+    line = main("'in', 'out', recursive=True, jobs=2", before=_PATCHED, after=end)
+    environment = os.environ | {"SLOW_BELOW": "5000"}  # the two longest ones go first
+    ended = subprocess.run(
+        line, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout == "0\n"
+    assert not list(Path("out").rglob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_empty_folder")
+def test_an_interrupt_ends_all_processes_and_leaves_nothing(main: Main, tmp_path: Path) -> None:
+    recordings(Path("in"), 4)
+    Path("temporary").mkdir()
+    with subprocess.Popen(
+        main("'in', 'out', recursive=True, jobs=2", before=_PATCHED),
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary"), "SLOW_BELOW": "1000000"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        wait_for(lambda: len(list(Path().glob("out/**/.*.part"))) == 2)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+        assert process.stderr.read().count("KeyboardInterrupt") == 1  # of the parent alone
+    assert not contents(Path("out"))
+    assert not list(Path("temporary").glob("fsnp-*"))
+
+
+@pytest.mark.slow
+@needs_proc
+@pytest.mark.usefixtures("in_empty_folder")
+def test_processes_that_start_do_not_hear_an_interrupt(main: Main) -> None:
+    recordings(Path("in"), 4)
+    patch = "import os, time\nos.write(2, b'begun\\n')\nif __name__ != '__main__': time.sleep(60)"
+    with subprocess.Popen(
+        main("'in', 'out', recursive=True, jobs=2", before=patch),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        assert [process.stderr.readline() for _ in range(3)] == ["begun\n"] * 3
+        for number in set(members(process.pid)) - {process.pid}:
+            os.kill(number, signal.SIGINT)
+        time.sleep(0.5)  # in which a process that heard it would say so
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        assert process.stderr.read().count("KeyboardInterrupt") == 1
+
+
+@pytest.mark.slow
+@needs_proc
+@pytest.mark.usefixtures("in_empty_folder")
+def test_processes_do_not_outlive_a_killed_parent(main: Main) -> None:
+    recordings(Path("in"), 4)
+    line = main("'in', 'out', recursive=True, jobs=2", before=_PATCHED)
+    environment = os.environ | {"SLOW_BELOW": "1000000"}
+    with subprocess.Popen(line, env=environment, start_new_session=True) as process:
+        wait_for(lambda: len(list(Path().glob("out/**/.*.part"))) == 2)
+        assert len(members(process.pid)) >= 3
+        process.kill()
+    wait_for(lambda: not members(process.pid))
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_that_is_killed_resumes_to_the_bytes_of_the_command(
+    run: Run, main: Main, unity_path: Path
+) -> None:
+    from tests.cli.shell import shell
+
+    recordings(Path("in"), 12)
+    command = shell(unity_path, "in", "-o", "whole", "-r")
+    subprocess.run(command, check=True, capture_output=True)
+    choices = "recursive=True, jobs=2, journal='r.jsonl', resume=True"
+    with subprocess.Popen(
+        main(f"'in', 'out', {choices}"), stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.killpg(process.pid, signal.SIGKILL)
+    results = run("in", "out", recursive=True, jobs=2, journal="r.jsonl", resume=True)
+    assert all(isinstance(result, Done) for result in results)
+    assert any(isinstance(result, Done) and result.skipped for result in results)
+    assert contents(Path("out")) == contents(Path("whole"))
