@@ -1,26 +1,7 @@
-"""Every error that this package raises on purpose, as one tree; a class means one thing.
+"""Every error that this package raises on purpose; a class means one thing.
 
-Each class is also a builtin, so that callers catch by family or by kind::
-
-    FsnpError
-    ├── ArgumentError           ValueError       the call: an argument out of range or in conflict
-    │   └── ArgumentTypeError   TypeError        ... of the wrong type
-    ├── MissingFileError        FileNotFoundError  a path that does not exist or cannot be read
-    ├── OutputError             OSError          an output that exists, collides or cannot be written
-    ├── AudioError              ValueError       audio that cannot be decoded, enhanced or encoded
-    ├── ManifestError           ValueError       a manifest that is malformed
-    ├── JournalError            ValueError       a journal that is malformed or of another run
-    ├── ModelFileError          ValueError       an ONNX file that is foreign, damaged or too new
-    ├── ProviderError           RuntimeError     an execution provider that does not start
-    ├── RunError                RuntimeError     a run of the model that failed, often for want of memory
-    ├── WorkerError             RuntimeError     a process or a cluster that died or cannot be reached
-    ├── InstallError            ImportError      a package that is missing, broken or installed twice
-    ├── CheckpointError         ValueError       a file or state_dict that is not a FullSubNet+ checkpoint
-    ├── ConfigError             ValueError       a training configuration that contradicts itself or the tensors
-    ├── ExportError             RuntimeError     a network that the export tool chain cannot turn into a graph
-    └── VerificationError       ArithmeticError  an exported file that differs too much from its reference
-
-Messages are one line: what was found, what was expected, what to do.
+Each class is also a builtin, so that callers catch by family or by kind: `except FsnpError` or
+`except ValueError`. Messages are one line: what was found, what was expected, what to do.
 """
 
 from __future__ import annotations

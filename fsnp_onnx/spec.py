@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, astuple, dataclass, field, fields
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,6 @@ OUTPUT_NAME: Final = "mask"
 
 _MAX_N_FFT = 1 << 16
 _LEAST_OVERLAP = 1e-2  # of the summed squared windows, which the inverse transform divides by
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +249,7 @@ def _from_document(document: dict[str, Any]) -> ModelSpec:
             f"{' and '.join(INTERFACES)}; upgrade fsnp-onnx"
         )
     present = document.keys() & {f.name for f in fields(ModelSpec)} | {"mask", "verification"}
-    spec = _from_table(ModelSpec, {key: document[key] for key in present})
+    spec: ModelSpec = _value("the document", {key: document[key] for key in present}, "ModelSpec")
     written = json.loads(spec.to_metadata())
     for key in ("inputs", "outputs"):
         if document.get(key, written[key]) != written[key]:
@@ -271,27 +269,21 @@ def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
 
 
 _SCALARS: Final = {"int": (int,), "float": (int, float), "str": (str,), "dict[str, Any]": (dict,)}
-_TABLES: Final = {cls.__name__: cls for cls in (StftSpec, MaskSpec, StateSpec)}
-_LISTS: Final = {f"tuple[{cls.__name__}, ...]": cls for cls in (Probe, SpeechProbe)}
+_TABLES: Final = {
+    c.__name__: c for c in (StftSpec, MaskSpec, StateSpec, Probe, SpeechProbe, ModelSpec)
+}
 
 
-def _from_table(cls: type[T], table: object) -> T:
-    """Make a dataclass of a JSON table whose values have the annotated types."""
-    if not isinstance(table, dict):
-        raise TypeError(f"{cls.__name__} is {table!r}, expected a table")
-    types = {f.name: str(f.type) for f in fields(cls)}  # type: ignore[arg-type]
-    return cls(**{name: _value(name, value, types[name]) for name, value in table.items()})
-
-
-def _value(name: str, value: object, annotation: str) -> object:
+def _value(name: str, value: object, annotation: str) -> Any:
+    """Return a JSON value as the annotated type of a field; `to_metadata` refuses infinity."""
     kind = annotation.removesuffix(" | None")
     if annotation != kind and value is None:
         return None
-    if kind in _TABLES:
-        return _from_table(_TABLES[kind], value)
-    if kind in _LISTS and isinstance(value, list):
-        return tuple(_from_table(_LISTS[kind], table) for table in value)
-    infinite = isinstance(value, float) and not math.isfinite(value)
-    if type(value) not in _SCALARS.get(kind, ()) or infinite:
+    if kind.startswith("tuple[") and isinstance(value, list):
+        return tuple(_value(name, table, kind[6:].removesuffix(", ...]")) for table in value)
+    if kind in _TABLES and isinstance(value, dict):
+        types = {f.name: str(f.type) for f in fields(_TABLES[kind])}
+        return _TABLES[kind](**{key: _value(key, v, types[key]) for key, v in value.items()})
+    if type(value) not in _SCALARS.get(kind, ()):
         raise TypeError(f"{name} is {value!r}, expected {annotation}")
     return value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,7 @@ from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
 from fsnp_onnx.runtime.model import open_model
-from fsnp_onnx.runtime.ort import SLOW_INT8, installed_wheels, int8_overflows, load_onnxruntime
+from fsnp_onnx.runtime.ort import SLOW_INT8, WHEELS, installed, int8_overflows, load_onnxruntime
 
 app = new_app()
 
@@ -51,7 +50,7 @@ def examine(model: Path) -> dict[str, Any]:
     cpus, reason = available_cpus()
     findings: dict[str, Any] = {
         "versions": _versions(),
-        "onnxruntime": installed_wheels(),
+        "onnxruntime": installed(WHEELS),
         "threads": {"default": cpus, "limited_by": reason},
         "int8": _try_int8(),
         "providers": {"cpu": _try_provider("cpu"), "cuda": _try_provider("cuda")},
@@ -59,8 +58,8 @@ def examine(model: Path) -> dict[str, Any]:
         "errors": [],
     }
     try:
-        opened = open_model(model, "cpu")
-        findings["model"] |= {"size_bytes": model.stat().st_size, **asdict(opened.spec)}
+        spec = open_model(model, "cpu").spec
+        findings["model"] |= {"size_bytes": model.stat().st_size, **asdict(spec)}
     except FsnpError as error:
         findings["errors"].append(str(error))
     return findings
@@ -85,61 +84,47 @@ def _try_int8() -> str:
 
 
 def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed as a package"
+    packages = dict.fromkeys(_PACKAGES, "not installed as a package") | installed(_PACKAGES)
     try:
         import soundfile  # noqa: PLC0415 - a broken libsndfile is a finding, not a crash
 
-        versions["libsndfile"] = soundfile.__libsndfile_version__
+        libsndfile = soundfile.__libsndfile_version__
     except (ImportError, OSError) as error:
-        versions["libsndfile"] = f"cannot be loaded ({error})"
-    return versions
+        libsndfile = f"cannot be loaded ({error})"
+    system = {"python": platform.python_version(), "platform": platform.platform()}
+    return {**system, **packages, "libsndfile": libsndfile}
 
 
 def _lines(findings: dict[str, Any]) -> list[str]:
-    threads = findings["threads"]
-    wheels = findings["onnxruntime"] or {"onnxruntime": "not installed"}
-    rows = [*findings["versions"].items(), *wheels.items()]
-    rows.append(("threads", f"{threads['default']} ({threads['limited_by']})"))
-    rows.append(("int8", findings["int8"]))
-    rows += [(f"provider {name}", state) for name, state in findings["providers"].items()]
-    model = findings["model"]
-    rows.append(("model", model["path"]))
-    lines = _aligned(rows)
-    if "stft" in model:
-        lines += _model_lines(model)
-    return [*lines, *(f"error: {error}" for error in findings["errors"])]
+    threads, model = findings["threads"], dict(findings["model"])
+    rows = findings["versions"] | (findings["onnxruntime"] or {"onnxruntime": "not installed"})
+    rows |= {"threads": f"{threads['default']} ({threads['limited_by']})", "int8": findings["int8"]}
+    rows |= {f"provider {name}": state for name, state in findings["providers"].items()}
+    rows["model"] = model.pop("path")
+    reports = _reports(model.pop("verification"), model.pop("quantization")) if model else []
+    for key, value in model.items():
+        is_table = isinstance(value, dict)
+        rows |= {f"{key} {k}": v for k, v in value.items()} if is_table else {key: value}
+    width = max(map(len, rows)) + 2
+    lines = [f"{name:{width}}{value}" for name, value in rows.items()]
+    return [*lines, *reports, *(f"error: {error}" for error in findings["errors"])]
 
 
-def _model_lines(model: dict[str, Any]) -> list[str]:
-    groups = ("stft", "mask", "network", "provenance")
-    keys = ("size_bytes", "interface", "min_frames", "look_ahead", "mulca", "precision")
-    rows = [(key, model[key]) for key in keys]
-    rows += [(f"{group} {key}", value) for group in groups for key, value in model[group].items()]
-    lines = _aligned(rows)
-    if not model["verification"]:
-        return [*lines, "the file has no verification report"]
-    lines.append(f"{'frames':>8}{'batch':>7}{'max |error|':>13}{'tolerance':>11}{'SNR dB':>8}")
-    for probe in model["verification"]:
-        lines.append(
-            f"{probe['n_frames']:8d}{probe['batch']:7d}{probe['max_abs_error']:13.1e}"
-            f"{probe['tolerance']:11.1e}{probe['snr_db']:8.1f}"
-        )
-    if model["quantization"]:
+def _reports(verification: list[dict[str, Any]], quantization: list[dict[str, Any]]) -> list[str]:
+    if not verification:
+        return ["the file has no verification report"]
+    lines = [f"{'frames':>8}{'batch':>7}{'max |error|':>13}{'tolerance':>11}{'SNR dB':>8}"]
+    lines += [
+        f"{probe['n_frames']:8d}{probe['batch']:7d}{probe['max_abs_error']:13.1e}"
+        f"{probe['tolerance']:11.1e}{probe['snr_db']:8.1f}"
+        for probe in verification
+    ]
+    if quantization:
         lines.append(
             "The report is of the float32 graph. SNR of int8 against it, of the enhanced waveform:"
         )
     lines += [
         f"{probe['snr_db']:8.1f} dB on {probe['recording']} (at least {probe['min_snr_db']:g} dB)"
-        for probe in model["quantization"]
+        for probe in quantization
     ]
     return lines
-
-
-def _aligned(rows: list[tuple[str, Any]]) -> list[str]:
-    width = max(len(name) for name, _ in rows) + 2
-    return [f"{name:{width}}{value}" for name, value in rows]

@@ -26,9 +26,8 @@ def check_provider(provider: object, threads: object, device_id: object) -> None
         raise ArgumentError("device_id", f"is {device_id!r}; give a whole number of 0 or more")
 
 
-def check_limit(attenuation_limit_db: object) -> None:
+def check_limit(limit: object) -> None:
     """Raise ArgumentError unless this is None or a number of dB."""
-    limit = attenuation_limit_db
     if limit is not None and not (_is_number(limit) and limit >= 0):  # type: ignore[operator]
         raise ArgumentError("attenuation_limit_db", f"is {limit!r}; give 0 dB or more, or None")
 
@@ -41,23 +40,25 @@ def check_rate(sample_rate: object) -> None:
         raise ArgumentError("sample_rate", problem)
 
 
-def check_samples(samples: object, name: str = "samples") -> None:
+def check_samples(samples: object) -> None:
     """Raise ArgumentError unless this is float32 or float64 [N] or [N, channels], AudioError on bad audio."""
     if not isinstance(samples, np.ndarray):
         problem = f"is {type(samples).__name__}; give a numpy array of float32 or float64"
-        raise ArgumentTypeError(name, problem)
+        raise ArgumentTypeError("samples", problem)
     if samples.dtype.kind != "f" or samples.dtype.itemsize not in (4, 8):
         problem = f"has dtype {samples.dtype}; give float32 or float64 "
-        raise ArgumentTypeError(name, problem + "(16-bit integers: samples / np.float32(32768))")
+        raise ArgumentTypeError(
+            "samples", problem + "(16-bit integers: samples / np.float32(32768))"
+        )
     if samples.ndim not in (1, 2) or samples.shape[1:] > (_MAX_CHANNELS,):
         problem = f"has shape {samples.shape}; give [samples] or [samples, channels], "
-        raise ArgumentError(name, problem + f"at most {_MAX_CHANNELS} channels (samples.T?)")
+        raise ArgumentError("samples", problem + f"at most {_MAX_CHANNELS} channels (samples.T?)")
     if samples.size == 0:
         raise AudioError(
-            f"{name} has shape {samples.shape}; give a recording of one sample or more"
+            f"samples has shape {samples.shape}; give a recording of one sample or more"
         )
     if not np.isfinite(samples).all():
-        raise AudioError(f"{name} contains NaN or infinite values; remove them first")
+        raise AudioError("samples contains NaN or infinite values; remove them first")
 
 
 def as_file(name: str, file: str | os.PathLike[str] | BinaryIO, method: str) -> Path | BinaryIO:

@@ -28,7 +28,7 @@ _CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name !
 }
 AUDIO_EXTENSIONS = frozenset(f".{extension}" for extension in _CONTAINER_OF)
 
-_FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")
+_FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")  # keep samples beyond +-1
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
 _BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
 _UNKNOWN_FRAMES = 1 << 62  # and more
@@ -37,50 +37,22 @@ _BLOCK_FRAMES = 1 << 16  # the Vorbis encoder overflows its stack on a few milli
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """How a file stores its samples, in libsndfile's words.
+    """How a file stores its samples, in libsndfile's words."""
 
-    Attributes:
-        container: "WAV", "FLAC", "OGG", "MP3", ...
-        subtype: "PCM_16", "FLOAT", "VORBIS", ...
-        endian: "FILE" for the container's own byte order, else "LITTLE" or "BIG".
-        sample_rate: In Hz.
-        channels: Number of channels.
-    """
-
-    container: str
-    subtype: str
-    endian: str
+    container: str  # "WAV", "FLAC", "OGG", "MP3", ...
+    subtype: str  # "PCM_16", "FLOAT", "VORBIS", ...
+    endian: str  # "FILE" for the container's own byte order, else "LITTLE" or "BIG"
     sample_rate: int
     channels: int
-
-    @property
-    def is_float(self) -> bool:
-        """Whether samples beyond +-1 can be stored."""
-        return self.subtype.startswith(_FLOAT_CODECS)
-
-    @property
-    def bits(self) -> int:
-        """Bits of an integer sample; codecs such as A-law and ADPCM take 16."""
-        return _BITS.get(self.subtype, 16)
 
 
 def read(
     source: Path | BinaryIO, name: str | None = None
 ) -> tuple[NDArray[np.float32], AudioFormat]:
-    """Read a whole file of any kind that libsndfile knows.
+    """Read a whole file: float32 [N, channels], integers scaled to +-1, and the format.
 
-    Args:
-        source: Path, or a readable binary stream, which may be one that cannot seek.
-        name: What error messages call it, default the path.
-
-    Returns:
-        float32 [N, channels] (integers scaled to +-1) and the format.
-
-    Raises:
-        MissingFileError: The file does not exist or cannot be read.
-        AudioError: It is not audio, is corrupt, empty or truncated, or holds NaN or infinite
-            samples. Truncation is found in WAV, AIFF, AU, W64, RF64, CAF, FLAC and MP3, and in Ogg
-            within a page.
+    A stream need not seek. Messages call the file by its name, default the path. A truncated file is
+    refused; that is found in WAV, AIFF, AU, W64, RF64, CAF, FLAC and MP3, and in Ogg within a page.
     """
     name = name or (str(source) if isinstance(source, Path) else "the stream")
     try:
@@ -108,23 +80,10 @@ def write(
     audio_format: AudioFormat,
     token: str | None = None,
 ) -> int:
-    """Write a whole file, or none at all.
+    """Write float32 [N, channels] to a whole file or none, or to a stream that need not seek.
 
-    Integer formats clip what lies beyond +-1; float formats and the lossy codecs keep it.
-
-    Args:
-        target: Path, replaced if it exists, or a writable binary stream, which may be one that
-            cannot seek; errors of the stream itself are not caught.
-        samples: float32 [N, channels].
-        audio_format: How to store them.
-        token: Names the temporary file, see `replacing`.
-
-    Returns:
-        Number of clipped samples.
-
-    Raises:
-        AudioError: libsndfile cannot write this format.
-        OutputError: The file cannot be written.
+    Return how many samples were clipped: integer formats clip what lies beyond +-1, float formats
+    and the lossy codecs keep it. Errors of a stream are not caught. `replacing` explains the token.
     """
     if isinstance(target, Path):
         with replacing(target, token) as temporary, _Checked(temporary) as file:
@@ -143,10 +102,7 @@ def output_format(
 ) -> AudioFormat:
     """Return how to store an output: as its source, changed only where its ending needs another.
 
-    A stream gets a WAV.
-
-    Raises:
-        AudioError: The ending is unknown, or libsndfile cannot write this format.
+    A stream gets a WAV. A format that libsndfile cannot write is refused here, before the work.
     """
     path = target if isinstance(target, Path) else Path("stream.wav")
     if isinstance(source, Path) and source.suffix.lower() == path.suffix.lower():
@@ -165,7 +121,7 @@ def output_format(
 
 
 def _tried(audio_format: AudioFormat) -> AudioFormat:
-    """Return a format that libsndfile can write; one that it cannot is found before the work."""
+    """Return a format after one sample was written in it."""
     silence = np.zeros((1, audio_format.channels), np.float32)
     _write_blocks(io.BytesIO(), silence, audio_format)
     return audio_format
@@ -244,7 +200,7 @@ def _write_blocks(
         with _open_to_write(target, audio_format) as file:
             for start in range(0, len(samples), _BLOCK_FRAMES):
                 block = samples[start : start + _BLOCK_FRAMES]
-                if audio_format.is_float:
+                if audio_format.subtype.startswith(_FLOAT_CODECS):
                     file.write(block)
                 else:
                     integers, n_clipped = _to_int32(block, audio_format)
@@ -279,7 +235,7 @@ def _to_int32(
     libsndfile's own conversion from float scales by 2^31 - 1 and truncates, which loses up to one
     step; rounding here gives back the very integers that were read.
     """
-    bits = audio_format.bits
+    bits = _BITS.get(audio_format.subtype, 16)  # codecs such as A-law and ADPCM take 16
     full_scale = 1 << (bits - 1)
     # the other codecs negate their input, which the lowest integer does not survive
     lowest = -full_scale if audio_format.subtype.startswith(("PCM", "ALAC")) else 1 - full_scale

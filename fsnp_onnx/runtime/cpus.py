@@ -9,9 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_CGROUP_MOUNT = Path("/sys/fs/cgroup")
-_OWN_CGROUPS = Path("/proc/self/cgroup")
-
 
 def available_cpus() -> tuple[int, str]:
     """Return how many CPUs this process may use (at least 1), and what limits them."""
@@ -19,54 +16,42 @@ def available_cpus() -> tuple[int, str]:
         cpus, reason = len(os.sched_getaffinity(0)), "CPU affinity of the process"
     else:
         cpus, reason = os.cpu_count() or 1, "CPUs of the machine"
-    quota = cgroup_quota(_CGROUP_MOUNT, _OWN_CGROUPS)
+    quota = cgroup_quota()
     if quota is not None and quota < cpus:
         return max(1, int(quota)), f"cgroup quota of {quota:g} CPUs"
     return cpus, reason
 
 
-def cgroup_quota(mount: Path, own_cgroups: Path) -> float | None:
-    """Return the smallest CPU quota on the way from this process's cgroup up to the root.
+def cgroup_quota(
+    mount: Path = Path("/sys/fs/cgroup"), own_cgroups: Path = Path("/proc/self/cgroup")
+) -> float | None:
+    """Return the smallest quota, in CPUs, on the way from this process's cgroup up to the root.
 
-    Args:
-        mount: Where the cgroup file systems are mounted.
-        own_cgroups: The process's list of ``id:controllers:path``.
-
-    Returns:
-        CPUs per second of time, None without a limit.
+    The process's cgroups are listed in a file, one ``id:controllers:path`` a line.
     """
     try:
         lines = own_cgroups.read_text().splitlines()
     except OSError:
         return None
-    quotas = [quota for line in lines for quota in _quotas_of(mount, line)]
-    return min(quotas, default=None)
+    quotas = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        roots = [mount / controllers, mount / "cpu"] if controllers else [mount, mount / "unified"]
+        folder = Path(path.lstrip("/"))
+        # inside a container the listed path may belong to the host: then only the root answers
+        quotas += [_quota(root / part) for root in roots for part in (folder, *folder.parents)]
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _quotas_of(mount: Path, line: str) -> list[float]:
-    _, controllers, path = line.split(":", 2)
-    names = controllers.split(",")
-    if controllers and "cpu" not in names:
-        return []
-    roots = [mount / controllers, mount / "cpu"] if controllers else [mount, mount / "unified"]
-    folder = Path(path.lstrip("/"))
-    # inside a container the listed path may belong to the host: then only the root answers
-    candidates = [root / part for root in roots for part in (folder, *folder.parents)]
-    quotas = (_v1_quota(c) if controllers else _v2_quota(c) for c in candidates)
-    return [quota for quota in quotas if quota is not None]
-
-
-def _v2_quota(folder: Path) -> float | None:
+def _quota(folder: Path) -> float | None:
+    """Return the quota of one cgroup in CPUs, from the file of version 2 or the two of version 1."""
     try:
-        quota, period = (folder / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        return None
-
-
-def _v1_quota(folder: Path) -> float | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        return quota / int((folder / "cpu.cfs_period_us").read_text()) if quota > 0 else None
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{n}_us").read_text() for n in ("quota", "period"))
+        return None if quota == "max" or int(quota) <= 0 else int(quota) / int(period)
     except (OSError, ValueError):
         return None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import ArgumentTypeError, AudioError, RunError
+from fsnp_onnx.errors import AudioError
 from fsnp_onnx.runtime.arguments import as_file, check_limit, check_rate, check_samples
 from fsnp_onnx.runtime.files import require_free
 from fsnp_onnx.runtime.mask import lowest_gain
@@ -116,57 +115,12 @@ class Enhancer:
         check_samples(samples)
         check_rate(sample_rate)
         check_limit(attenuation_limit_db)
-        return self._enhance_channels(samples, sample_rate, attenuation_limit_db)
-
-    def enhance_batch(
-        self,
-        samples_list: Iterable[NDArray[np.floating]],
-        sample_rate: float,
-        *,
-        attenuation_limit_db: float | None = None,
-    ) -> list[NDArray[np.floating]]:
-        """Enhance several recordings, each as `enhance` does; nothing is padded to another's length.
-
-        All are checked before the first is enhanced. They run one after another: one recording
-        fills the matrix multiplications already, and batches were measured to be no faster on CPUs.
-
-        Args:
-            samples_list: Recordings as `enhance` takes them, of any lengths.
-            sample_rate: Of all of them, in Hz.
-            attenuation_limit_db: As for `enhance`.
-
-        Returns:
-            The enhanced recordings in the same order.
-
-        Raises:
-            ArgumentTypeError: ``samples_list`` cannot be iterated.
-            ArgumentError, AudioError, RunError: As for `enhance`; the message names the recording
-                by its index.
-
-        Example:
-            >>> import numpy as np
-            >>> from fsnp_onnx import Enhancer
-            >>> recordings = [np.zeros(n, np.float32) for n in (8000, 12345)]
-            >>> enhanced = Enhancer(provider="cpu").enhance_batch(recordings, 16000)
-            >>> [samples.size for samples in enhanced]
-            [8000, 12345]
-        """
-        check_rate(sample_rate)
-        check_limit(attenuation_limit_db)
-        try:
-            recordings = list(samples_list)  # a generator can be read but once
-        except TypeError as error:
-            problem = f"is {type(samples_list).__name__}; give numpy arrays in a list"
-            raise ArgumentTypeError("samples_list", problem) from error
-        names = [f"samples_list[{index}]" for index in range(len(recordings))]
-        for name, samples in zip(names, recordings, strict=True):
-            check_samples(samples, name)
-        enhanced = []
-        for name, samples in zip(names, recordings, strict=True):
-            try:
-                enhanced.append(self._enhance_channels(samples, sample_rate, attenuation_limit_db))
-            except (AudioError, RunError) as error:
-                raise type(error)(f"{name}: {error}") from error
+        samples = np.asarray(samples)  # subclasses such as matrices have shapes of their own
+        enhanced = np.empty_like(samples)
+        columns = (a.reshape(len(samples), -1).T for a in (samples, enhanced))
+        with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported
+            for noisy, out in zip(*columns, strict=True):
+                out[:] = self._enhance_channel(noisy, sample_rate, attenuation_limit_db)
         return enhanced
 
     def enhance_file(
@@ -221,17 +175,6 @@ class Enhancer:
         return enhance_recording(
             self, source, target, attenuation_limit_db=attenuation_limit_db, plot=picture
         )
-
-    def _enhance_channels(
-        self, samples: NDArray[np.floating], sample_rate: float, limit_db: float | None
-    ) -> NDArray[np.floating]:
-        samples = np.asarray(samples)  # subclasses such as matrices have shapes of their own
-        enhanced = np.empty_like(samples)
-        columns = (a.reshape(len(samples), -1).T for a in (samples, enhanced))
-        with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported
-            for noisy, out in zip(*columns, strict=True):
-                out[:] = self._enhance_channel(noisy, sample_rate, limit_db)
-        return enhanced
 
     def _enhance_channel(
         self, samples: NDArray[np.floating], sample_rate: float, limit_db: float | None

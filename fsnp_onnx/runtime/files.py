@@ -21,15 +21,8 @@ def replacing(path: Path, token: str | None = None) -> Iterator[Path]:
     """Yield a new, empty file beside ``path`` that takes its place when the block succeeds.
 
     The file has the mode of any new file, and missing folders are made. On an error or an
-    interrupt inside the block it is removed and ``path`` stays as it was.
-
-    Args:
-        path: The output.
-        token: Names the new file, so that it can be found after a kill, which removes nothing;
-            one that such a kill left is written over. Default: a random one.
-
-    Raises:
-        OutputError: ``path`` is not a regular file or its folder cannot be written.
+    interrupt inside the block it is removed and ``path`` stays as it was. A kill removes nothing:
+    a token gives the new file a name to find it by, and one that is there already is written over.
     """
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is not a regular file; give another output")
@@ -50,15 +43,9 @@ def replacing(path: Path, token: str | None = None) -> Iterator[Path]:
 
 
 def require_free(path: Path, kept: Iterable[Path], *, force: bool) -> None:
-    """Check that an output may be written.
+    """Raise OutputError unless an output may be written.
 
-    Args:
-        path: The output.
-        kept: What is never replaced, under no name: inputs, the model, other outputs.
-        force: Whether another file may be replaced.
-
-    Raises:
-        OutputError: It may not.
+    Inputs, the model and other outputs are kept: force replaces them under no name.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the path of a file")

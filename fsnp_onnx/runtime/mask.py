@@ -9,17 +9,10 @@ from fsnp_onnx.spec import MaskSpec
 
 
 def decompress(mask: NDArray[np.float32], spec: MaskSpec) -> NDArray[np.complex64]:
-    """Expand a compressed mask, the inverse of the cIRM compression (Williamson et al., 2016).
+    """Expand a compressed mask, float32 [2, F, T], to complex64 [F, T] (Williamson et al., 2016).
 
     ``-1/c log((K - m) / (K + m))`` written as ``2/c artanh(m / K)``, which keeps more digits of
     small values, after ``m`` is clamped to the limit.
-
-    Args:
-        mask: Real and imaginary part, float32 [2, F, T].
-        spec: K, c and the limit.
-
-    Returns:
-        complex64 [F, T].
     """
     scaled = np.clip(mask, -spec.limit, spec.limit)
     scaled /= np.float32(spec.k)
@@ -32,18 +25,11 @@ def decompress(mask: NDArray[np.float32], spec: MaskSpec) -> NDArray[np.complex6
 def limit_attenuation(
     crm: NDArray[np.complex64], attenuation_limit_db: float
 ) -> NDArray[np.complex64]:
-    """Mix the noisy signal back so that no bin is attenuated by more than a limit.
+    """Mix the noisy signal into a mask, complex64 [F, T], so that no bin loses more than a limit.
 
     With ``g = 10^(-limit/20)`` every bin becomes ``g + (1 - g) crm``; one whose gain is still
     below ``g``, for want of the same phase, is raised to ``g`` and keeps its phase. That is
     continuous in ``crm`` but for the one point that the mix takes to 0, which becomes ``g``.
-
-    Args:
-        crm: Complex ratio mask, complex64 [F, T].
-        attenuation_limit_db: Strongest attenuation in dB, 0 or more.
-
-    Returns:
-        complex64 [F, T].
     """
     floor = np.float32(lowest_gain(attenuation_limit_db))
     limited: NDArray[np.complex64] = floor + (1 - floor) * crm

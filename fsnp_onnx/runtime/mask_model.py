@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Literal
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.runtime.mask import decompress, limit_attenuation
 from fsnp_onnx.runtime.ort import Provider
-from fsnp_onnx.runtime.session import Session
+from fsnp_onnx.runtime.session import ModelFile, Session
 from fsnp_onnx.runtime.stft import istft, stft_blocks
 from fsnp_onnx.spec import INPUT_NAMES
 
@@ -20,14 +19,11 @@ class MaskModel:
     """An exported file that maps noisy spectra to compressed masks.
 
     Safe to use from many threads; can be pickled and survives a fork.
-
-    Attributes:
-        spec: What the file says about itself.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | bytes,
+        model: ModelFile,
         provider: Provider = "auto",
         *,
         threads: int | None = None,
@@ -45,17 +41,9 @@ class MaskModel:
     def run(
         self, noisy_real: NDArray[np.float32], noisy_imag: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """Compute the compressed masks of a batch.
+        """Compute compressed masks, float32 [B, 2, F, T] for real and imaginary part.
 
-        Args:
-            noisy_real: Real part of the noisy spectra, float32 [B, F, T], T >= spec.min_frames.
-            noisy_imag: Imaginary part, likewise.
-
-        Returns:
-            Real and imaginary part of the masks, float32 [B, 2, F, T].
-
-        Raises:
-            RunError: The run failed, most often for want of memory.
+        The noisy spectra are float32 [B, F, T], with T of spec.min_frames or more.
         """
         parts = (noisy_real, noisy_imag)
         (mask,) = self._session.run(dict(zip(INPUT_NAMES, parts, strict=True)))

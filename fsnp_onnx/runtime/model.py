@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Literal, Protocol
 
 import numpy as np
@@ -10,15 +9,12 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.ort import Provider
+from fsnp_onnx.runtime.session import ModelFile
 from fsnp_onnx.spec import ModelSpec
 
 
 class SpeechModel(Protocol):
-    """A file that enhances one channel at its own rate; one module per interface implements it.
-
-    Attributes:
-        spec: What the file says about itself.
-    """
+    """A file that enhances one channel at its own rate; one module per interface implements it."""
 
     spec: ModelSpec
 
@@ -29,29 +25,18 @@ class SpeechModel(Protocol):
     def enhance(
         self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
     ) -> NDArray[np.float32]:
-        """Enhance one channel.
+        """Enhance one channel, float32 [N] at the model's rate, of spec.min_frames frames or more.
 
-        Args:
-            noisy: float32 [N] at the model's rate, of spec.min_frames frames or more.
-            attenuation_limit_db: No bin is attenuated by more than this; None for no limit.
-
-        Returns:
-            float32 [N].
-
-        Raises:
-            RunError: The run failed, most often for want of memory.
+        No bin of the spectrum is attenuated by more than the limit in dB; None is no limit.
         """
 
 
 def open_model(
-    model: str | os.PathLike[str] | bytes,
+    model: ModelFile,
     provider: Provider = "auto",
     *,
     threads: int | None = None,
     device_id: int = 0,
 ) -> SpeechModel:
-    """Open a file by its interface; the arguments and the errors are those of `Enhancer`.
-
-    "mask" is the only interface so far, and `ModelSpec` refuses any other.
-    """
+    """Open a file as `Enhancer` does, by its interface; `ModelSpec` refuses all but "mask"."""
     return MaskModel(model, provider, threads=threads, device_id=device_id)

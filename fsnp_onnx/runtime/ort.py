@@ -12,7 +12,8 @@ import io
 import os
 import re
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Iterable
+from contextlib import redirect_stdout, suppress
 from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
@@ -38,24 +39,18 @@ _DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 _PROBE_SHAPE, _LARGEST_INPUT, _LARGEST_WEIGHT = (12, 64), 255, 127
 
 
-def installed_wheels() -> dict[str, str]:
-    """Return which wheels of ONNX Runtime are installed, name to version."""
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Return which of these distributions are installed, name to version."""
     found = {}
-    for name in WHEELS:
-        try:
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def load_onnxruntime() -> ModuleType:
-    """Import ONNX Runtime.
-
-    Raises:
-        InstallError: Not exactly one of its wheels is installed, or it cannot be imported.
-    """
-    wheels = installed_wheels()
+    """Import ONNX Runtime, of which exactly one wheel must be installed."""
+    wheels = installed(WHEELS)
     if len(wheels) == 0:
         raise InstallError(
             "ONNX Runtime is not installed; run pip install 'fsnp-onnx[cpu]' (or [gpu])"
@@ -95,13 +90,7 @@ def session_options(ort: ModuleType, threads: int, *, precision: str = "float32"
 def open_session(
     model: str | bytes, provider: Provider, *, threads: int, device_id: int, precision: str
 ) -> Any:
-    """Open an ONNX file, given as its path or its bytes, as `Enhancer` describes the arguments.
-
-    Raises:
-        ModelFileError: ONNX Runtime cannot open the file.
-        ProviderError: CUDA was asked for and does not start.
-        InstallError: No ONNX Runtime is installed, or two are.
-    """
+    """Open an ONNX file, given as its path or its bytes, as `Enhancer` describes the arguments."""
     ort = load_onnxruntime()
     create = partial(_create, ort, model, session_options(ort, threads, precision=precision))
     if provider == "cpu":
@@ -146,9 +135,6 @@ def int8_overflows(ort: ModuleType) -> bool:
     kernels for nothing, and ONNX Runtime does not say which kernels it takes. So the largest sum of
     products, 64 times 255 times 127, is computed, once in a process, with as many rows as those kernels
     take at a time.
-
-    Raises:
-        InstallError: ONNX Runtime cannot multiply at all.
     """
     options = session_options(ort, 1)  # one thread: starts none
     inputs = np.full(_PROBE_SHAPE, _LARGEST_INPUT, np.uint8)

@@ -17,11 +17,7 @@ _WINDOW_S = 0.032
 
 
 def require_matplotlib() -> None:
-    """Find out before the work whether pictures can be drawn.
-
-    Raises:
-        InstallError: matplotlib is not installed.
-    """
+    """Find out before the work whether pictures can be drawn."""
     if find_spec("matplotlib") is None:
         raise InstallError(
             "a plot needs matplotlib, which is not installed; run pip install 'fsnp-onnx[plot]'"
@@ -31,17 +27,7 @@ def require_matplotlib() -> None:
 def save_spectrograms(
     noisy: NDArray[np.float32], enhanced: NDArray[np.float32], sample_rate: int, path: Path
 ) -> None:
-    """Write a PNG with both spectrograms in dB on one colour scale.
-
-    Args:
-        noisy: float32 [N, channels]; channels are averaged in power.
-        enhanced: Likewise, same shape.
-        sample_rate: In Hz.
-        path: The picture, replaced if it exists.
-
-    Raises:
-        OutputError: The picture cannot be written.
-    """
+    """Write a PNG with the spectrograms of two signals, float32 [N, channels], on one dB scale."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
 
     levels = [_level_db(samples, sample_rate) for samples in (noisy, enhanced)]
@@ -62,7 +48,7 @@ def save_spectrograms(
 
 
 def _level_db(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Return the level of every bin, a full-scale sine at 0 dB, [F, columns].
+    """Return the level of every bin in dB, a full-scale sine at 0, channels averaged: [F, columns].
 
     Long recordings are drawn from frames that lie apart, as a picture has no room for all.
     """
@@ -70,11 +56,10 @@ def _level_db(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
     n_columns = min(_MAX_COLUMNS, 1 + 4 * len(samples) // n_fft)
     starts = np.linspace(0, len(samples), n_columns, dtype=int)
     window = np.hanning(n_fft)
-    power = np.zeros((n_fft // 2 + 1, n_columns))
-    for channel in samples.T:
-        padded = np.pad(channel, n_fft // 2)
-        frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[starts]
-        power += np.square(np.abs(np.fft.rfft(frames * window))).T
-    full_scale = window.sum() / 2
-    power /= samples.shape[1] * full_scale**2
-    return np.asarray(10 * np.log10(power + 1e-12), np.float32)
+    window *= 2 / window.sum()
+    padded = np.pad(samples, ((n_fft // 2, n_fft // 2), (0, 0)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=0)
+    power = np.zeros((n_columns, n_fft // 2 + 1))
+    for channel in frames.swapaxes(0, 1):
+        power += np.square(np.abs(np.fft.rfft(channel[starts] * window)))
+    return np.asarray(10 * np.log10(power.T / samples.shape[1] + 1e-12), np.float32)

@@ -8,15 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsnp_onnx.runtime import audio
 from fsnp_onnx.runtime.plot import save_spectrograms
 
 if TYPE_CHECKING:
     from fsnp_onnx.runtime.enhancer import Enhancer
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +56,9 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     plot: Path | None = None,
     token: str | None = None,
 ) -> Done:
-    """Enhance one recording and replace what is at the target.
+    """Enhance one recording as `Enhancer.enhance_file` does, and replace what is at the target.
 
-    Args:
-        enhancer: The model.
-        source: Path or readable binary stream of the noisy recording.
-        target: Path of the enhanced recording, whose ending may ask for another format, or a
-            writable binary stream, which gets a whole WAV.
-        name: What messages and `Done.input` call the source, default its path.
-        attenuation_limit_db: No bin of the spectrum is attenuated by more; None for no limit.
-        plot: Where to draw both spectrograms, if at all.
-        token: Names the temporary file beside the target, see `runtime.files.replacing`.
-
-    Raises:
-        FsnpError: It cannot be read, enhanced or written; nothing is left at the target.
+    The name is what messages and `Done.input` call the source. `files.replacing` explains the token.
     """
     noisy, source_format = audio.read(source, name)
     target_format = audio.output_format(source, target, source_format)
@@ -85,9 +72,10 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
         save_spectrograms(noisy, enhanced, rate, plot)
     clipped = audio.write(target, enhanced, target_format, token)
     duration_s = len(noisy) / rate
+    names = [str(file) if isinstance(file, Path) else "-" for file in (source, target)]
     return Done(
-        input=name or _name(source),
-        output=_name(target),
+        input=name or names[0],
+        output=names[1],
         seconds=round(seconds, 4),
         rtf=round(seconds / duration_s, 4),
         provider=enhancer.provider,
@@ -98,17 +86,13 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     )
 
 
-def _name(file: Path | BinaryIO) -> str:
-    return str(file) if isinstance(file, Path) else "-"
-
-
-def _interruptible(work: Callable[[], T]) -> T:
+def _interruptible(work: Callable[[], Any]) -> Any:
     """Call ``work`` in another thread and wait where Ctrl-C is heard.
 
     A run of the model returns to Python only when it is finished; the main thread, which handles
     signals, must not be the one inside it.
     """
-    future: Future[T] = Future()
+    future: Future[Any] = Future()
 
     def call() -> None:
         try:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,10 @@ from fsnp_onnx.runtime.arguments import check_provider
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.spec import METADATA_KEY, ModelSpec, TensorSpec
 
+ModelFile = str | os.PathLike[str] | bytes  # the path of an exported file, or what it holds
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class _Opened:
+
+class _Opened(NamedTuple):
     """A session of ONNX Runtime, the process it belongs to, and the options of its runs."""
 
     pid: int
@@ -41,19 +41,10 @@ class Session:
 
     Safe to use from many threads. A forked child opens a session of its own, as sessions do not
     survive a fork; a pickled one is opened again where it is unpickled.
-
-    Attributes:
-        spec: What the file says about itself.
-        name: Path of the file, or "model bytes".
     """
 
     def __init__(
-        self,
-        model: str | os.PathLike[str] | bytes,
-        provider: ort.Provider = "auto",
-        *,
-        threads: int | None = None,
-        device_id: int = 0,
+        self, model: ModelFile, provider: ort.Provider, *, threads: int | None, device_id: int
     ) -> None:
         """Open a file; the arguments and the errors are those of `Enhancer`."""
         check_provider(provider, threads, device_id)
@@ -74,24 +65,11 @@ class Session:
         return "cuda" if ort.runs_on_cuda(self._current().session) else "cpu"
 
     def run(self, feeds: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """Run the file once.
-
-        Args:
-            feeds: Each of `spec.inputs` by its name, float32.
-
-        Returns:
-            `spec.outputs` in their order, float32.
-
-        Raises:
-            RunError: The run failed, most often for want of memory.
-        """
-        current = self._current()
-        outputs = [tensor.name for tensor in self.spec.outputs]
+        """Run the file once on `spec.inputs` by name; return `spec.outputs` in order, all float32."""
+        opened = self._current()
         feeds = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
         try:
-            results: list[NDArray[np.float32]] = current.session.run(
-                outputs, feeds, current.run_options
-            )
+            results: list[NDArray[np.float32]] = opened.session.run(None, feeds, opened.run_options)
         except Exception as error:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
             raise RunError(
@@ -121,9 +99,8 @@ class Session:
         if ort.runs_on_cuda(session):  # by itself an arena only grows
             arena = f"gpu:{self._device_id}"
             run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
-        opened = _Opened(os.getpid(), session, run_options)
-        _alive.add(opened)
-        return opened
+        _alive.add(session)
+        return _Opened(os.getpid(), session, run_options)
 
     def _reopen_int8(self) -> None:
         """Open an int8 file on the CPU, as its LSTM has no CUDA kernel, with multiplications that are right.
@@ -140,7 +117,7 @@ class Session:
             self._opened = self._open("int8")
 
 
-_alive: weakref.WeakSet[_Opened] = weakref.WeakSet()
+_alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _keep_inherited() -> None:
@@ -148,8 +125,8 @@ def _keep_inherited() -> None:
 
     Freeing one waits for its threads, whose ids now belong to threads of a new session: for ever.
     """
-    for opened in list(_alive):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(opened.session))
+    for session in list(_alive):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 if hasattr(os, "register_at_fork"):
@@ -186,9 +163,7 @@ def _read_spec(session: Any, name: str) -> ModelSpec:
         raise ModelFileError(f"{name}: {error}") from error
     nodes = (*session.get_inputs(), *session.get_outputs())
     expected = (*spec.inputs, *spec.outputs)
-    if [n.name for n in nodes] != [t.name for t in expected] or not all(
-        map(_fits, nodes, expected)
-    ):
+    if len(nodes) != len(expected) or not all(map(_fits, nodes, expected)):
         found = {node.name: (node.type, node.shape) for node in nodes}
         raise ModelFileError(
             f"{name} has the tensors {found}, its metadata needs float32 "
@@ -199,8 +174,9 @@ def _read_spec(session: Any, name: str) -> ModelSpec:
 
 
 def _fits(node: Any, expected: TensorSpec) -> bool:
-    """Whether a tensor has the expected rank, and every named axis accepts any length."""
-    if node.type != "tensor(float)" or len(node.shape) != len(expected.shape):
+    """Whether a tensor has the expected name and rank, and every named axis accepts any length."""
+    found = (node.name, node.type, len(node.shape))
+    if found != (expected.name, "tensor(float)", len(expected.shape)):
         return False
     pairs = zip(node.shape, expected.shape, strict=True)
     return all(not isinstance(have, int) or have == want for have, want in pairs)

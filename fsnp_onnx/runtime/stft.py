@@ -21,16 +21,10 @@ _BLOCK_FRAMES = 512  # bounds the temporaries: half a megabyte per 256 samples o
 
 
 def stft(samples: NDArray[np.float32], spec: StftSpec, n_frames: int) -> NDArray[np.complex64]:
-    """Transform a signal as ``torch.stft(center=True, pad_mode="reflect")`` does.
+    """Transform float32 [N] to complex64 [F, T].
 
-    Args:
-        samples: float32 [N].
-        spec: The transform.
-        n_frames: Number of frames T, usually ``spec.n_frames(N)``; the reflected signal goes on
-            under frames beyond that.
-
-    Returns:
-        complex64 [F, T].
+    It equals ``torch.stft(center=True, pad_mode="reflect")``. T is usually ``spec.n_frames(N)``; the
+    reflected signal goes on under frames beyond that.
     """
     return np.concatenate([block for _, block in stft_blocks(samples, spec, n_frames)], axis=1)
 
@@ -38,16 +32,7 @@ def stft(samples: NDArray[np.float32], spec: StftSpec, n_frames: int) -> NDArray
 def stft_blocks(
     samples: NDArray[np.float32], spec: StftSpec, n_frames: int
 ) -> Iterator[tuple[slice, NDArray[np.complex64]]]:
-    """Transform a signal in blocks of frames.
-
-    Args:
-        samples: float32 [N].
-        spec: The transform.
-        n_frames: Number of frames T.
-
-    Yields:
-        Which frames, and their spectrum, complex64 [F, n].
-    """
+    """Yield the transform in blocks: which frames, and their spectrum, complex64 [F, n]."""
     window = spec.window().astype(np.float32)
     for start in range(0, n_frames, _BLOCK_FRAMES):
         stop = min(start + _BLOCK_FRAMES, n_frames)
@@ -61,18 +46,10 @@ def stft_blocks(
 def istft(
     blocks: Iterable[NDArray[np.complex64]], spec: StftSpec, n_samples: int
 ) -> NDArray[np.float32]:
-    """Invert a spectrum that has one frame more than ``spec.n_frames(n_samples)``.
+    """Invert blocks of frames, complex64 [F, n], to float32 [N]; T + 1 in all, T = 1 + N // hop.
 
     The last frame reaches only the samples from ``(T - 1) * hop`` on, the last partial hop; every
     sample before equals ``torch.istft`` of the T frames before it.
-
-    Args:
-        blocks: Consecutive frames, complex64 [F, n]; T + 1 in all, T = 1 + N // hop.
-        spec: The transform.
-        n_samples: Length N.
-
-    Returns:
-        float32 [N].
     """
     window = spec.window().astype(np.float32)
     squared_window = np.square(window)

@@ -21,15 +21,7 @@ _HEADER_BYTES = 100  # are counted in by some writers
 
 
 def require_whole(file: BinaryIO, log: str) -> None:
-    """Refuse a file that is truncated.
-
-    Args:
-        file: The file.
-        log: What libsndfile logged when it read the file.
-
-    Raises:
-        ValueError: It ends before its header or its last page says.
-    """
+    """Raise ValueError if a file ends before its header, its last page or libsndfile's log says."""
     logged = [(int(announced), int(there)) for announced, there in _TRUNCATED.findall(log)]
     for announced, there in (*logged, *_riff_data(file)):
         if there + _HEADER_BYTES < announced < _UNKNOWN_BYTES:

@@ -141,45 +141,6 @@ def test_many_threads_get_what_one_thread_gets(unity: Enhancer) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(
-    lengths=st.lists(st.sampled_from([1, 255, 3000, 3001]), max_size=5),
-    channels=st.sampled_from([None, 2]),
-    rate=st.sampled_from([16000, 44100]),
-)
-def test_a_batch_is_its_recordings_one_by_one_in_order(
-    unity: Enhancer, lengths: list[int], channels: int | None, rate: int
-) -> None:
-    batch = [noise(n, channels, seed=seed) for seed, n in enumerate(lengths)]
-    together = unity.enhance_batch(batch, rate, attenuation_limit_db=12)
-    assert len(together) == len(batch)
-    for samples, enhanced in zip(batch, together, strict=True):
-        assert np.array_equal(enhanced, unity.enhance(samples, rate, attenuation_limit_db=12))
-
-
-def test_a_bad_recording_of_a_batch_is_named_before_any_is_enhanced(unity: Enhancer) -> None:
-    broken = np.array([1e300, 0.0])  # fails when it is enhanced
-    with pytest.raises(AudioError, match=r"samples_list\[1\] has shape \(0,\); give"):
-        unity.enhance_batch([broken, np.zeros(0, np.float32)], 16000)
-    with pytest.raises(ArgumentTypeError, match=r"samples_list\[1\] is list; give") as caught:
-        unity.enhance_batch([broken, [0.1]], 16000)  # type: ignore[list-item]
-    assert caught.value.argument == "samples_list[1]"
-    with pytest.raises(ArgumentError, match=r"samples_list\[0\] has shape"):
-        unity.enhance_batch([np.zeros((1, 2, 3), np.float32), broken], 16000)
-
-
-def test_a_recording_of_a_batch_that_fails_later_is_named(unity: Enhancer) -> None:
-    with pytest.raises(AudioError, match=r"samples_list\[1\]: samples up to 1e\+300 overflow"):
-        unity.enhance_batch([noise(100), np.array([1e300, 0.0])], 16000)
-
-
-def test_wrong_settings_of_a_batch_are_not_blamed_on_a_recording(unity: Enhancer) -> None:
-    with pytest.raises(ArgumentError, match=r"^sample_rate is 0"):
-        unity.enhance_batch([noise(100)], 0)
-    with pytest.raises(ArgumentError, match=r"^attenuation_limit_db is -1"):
-        unity.enhance_batch([], 16000, attenuation_limit_db=-1)
-
-
 def test_pickled_enhancer_does_the_same(unity: Enhancer) -> None:
     samples = noise(5000)
     copy = pickle.loads(pickle.dumps(unity))
@@ -218,12 +179,6 @@ def test_matrices_are_arrays_of_two_dimensions(unity: Enhancer) -> None:
     samples = noise(3000, 1)
     enhanced = unity.enhance(np.asmatrix(samples), 16000)
     assert np.array_equal(enhanced, unity.enhance(samples, 16000))
-
-
-@pytest.mark.parametrize("samples_list", [None, 3, np.array(1.0)])
-def test_a_batch_that_cannot_be_iterated_is_refused(unity: Enhancer, samples_list: Any) -> None:
-    with pytest.raises(ArgumentTypeError, match=r"samples_list is .*; give numpy arrays in a list"):
-        unity.enhance_batch(samples_list, 16000)
 
 
 def test_lists_are_refused(unity: Enhancer) -> None:
