@@ -26,11 +26,10 @@ SAMPLE = ROOT / "samples" / "hiss_0db_noisy.flac"
 GOLDEN = ROOT / "tests" / "data" / "golden" / "tsse_wide"
 MODEL = ROOT / "fsnp_onnx" / "models" / "default.onnx"
 EXECUTED = {"python": DOCUMENTS, "sh": [README, ROOT / "docs" / "scaling.md"]}
-# What a ```console block shows and no test runs: it installs something, tests this project, or
-# needs a cluster or a bucket.
+# What a ```console block shows and no test runs: it installs something, or needs a cluster or a
+# bucket.
 SHOWN = (
     "pip install ",
-    "make ",
     "ray ",
     "fsnp-enhance s3://",
     "fsnp-enhance recordings -r -o clean/ --engine ray",
