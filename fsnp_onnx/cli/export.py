@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ import typer
 
 from fsnp_onnx.cli.console import VersionOption, new_app, run, say
 from fsnp_onnx.errors import InstallError
-from fsnp_onnx.export.options import BLOCK_FRAMES, OPSETS, ExportOptions, Precision
+from fsnp_onnx.export.options import OPSETS, ExportOptions, Precision
 from fsnp_onnx.runtime.ort import SLOW_INT8, int8_overflows, load_onnxruntime
 
 if TYPE_CHECKING:
@@ -90,18 +90,9 @@ def export(  # noqa: PLR0913 - one parameter for each option
             f"written. Default: {ExportOptions.min_snr_db:g}.",
         ),
     ] = None,
-    block_frames: Annotated[
-        int,
-        _advanced(
-            min=BLOCK_FRAMES.start,
-            max=BLOCK_FRAMES.stop - 1,
-            help="Frames per step of the sub-band model; int8 rounds their input on one scale.",
-        ),
-    ] = ExportOptions.block_frames,
     opset: Annotated[
         int, _advanced(min=OPSETS.start, max=OPSETS.stop - 1, help="ONNX operator set.")
     ] = ExportOptions.opset,
-    no_simplify: Annotated[bool, _advanced("--no-simplify", help="Leave onnxsim out.")] = False,
 ) -> None:
     """Export a FullSubNet+ checkpoint to ONNX and verify every file against the network."""
     load_onnxruntime()
@@ -110,9 +101,9 @@ def export(  # noqa: PLR0913 - one parameter for each option
 
     if min_snr_db is not None and precision == "float32":
         raise typer.BadParameter("is for --precision int8", param_hint="'--min-snr-db'")
-    options = ExportOptions(block_frames, opset, simplify=not no_simplify, precision=precision)
-    if min_snr_db is not None:
-        options = replace(options, min_snr_db=min_snr_db)
+    options = ExportOptions(
+        opset, precision, ExportOptions.min_snr_db if min_snr_db is None else min_snr_db
+    )
     start = time.perf_counter()
     done = export_checkpoint(
         checkpoint,

@@ -27,33 +27,17 @@ _WEIGHTS = ("model", "state_dict")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint's content.
+    """A checkpoint's content; epoch and training configuration are None where it has none."""
 
-    Attributes:
-        name: File name without its ending.
-        tensors: Parameters by published name, float32.
-        epoch: Epoch or step it was saved at, None if it does not say.
-        sha256: Digest of the file (for an unpacked folder, of the files in it).
-        config: Training configuration saved beside the weights, None if there is none.
-    """
-
-    name: str
-    tensors: dict[str, Tensor]
+    name: str  # of the file, without its ending
+    tensors: dict[str, Tensor]  # by published name, float32
     epoch: int | None
-    sha256: str
+    sha256: str  # of the file; for an unpacked folder, of the files in it
     config: dict[str, Any] | None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file or unpacked folder.
-
-    Args:
-        path: The file or folder.
-
-    Raises:
-        MissingFileError: There is no such file, or it cannot be read.
-        CheckpointError: It is not a checkpoint, holds more than tensors and numbers, or bad weights.
-    """
+    """Read a checkpoint file or unpacked folder."""
     data, sha256 = _read_bytes(path)
     content = _unpickle(path, data)
     if not isinstance(content, Mapping):
@@ -119,13 +103,9 @@ def _unpickle(path: Path, data: bytes) -> Any:
 def _numpy_scalars() -> list[Any]:
     """What a numpy number (the published trainer's ``best_score``) pickles as, old and new."""
     scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     dtypes = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
-    return [
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        *dtypes,
-    ]
+    return [*((scalar, name) for name in names), np.dtype, *dtypes]
 
 
 def _tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:

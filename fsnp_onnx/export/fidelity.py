@@ -21,7 +21,7 @@ class VariantDifference:
     """How far the simplified MulCA is from the original one on real speech.
 
     Attributes:
-        max_mask_error: max |mask - mask| over the compressed masks, which span +-10.
+        max_mask_error: Largest difference of the compressed masks, which span +-10.
         snr_db: Energy of the enhanced waveform over that of the difference, in dB.
     """
 
@@ -42,15 +42,9 @@ def compare_variants(original: bytes, simplified: bytes) -> VariantDifference:
 
 
 def verify_quantization(float32: bytes, int8: bytes, min_snr_db: float) -> tuple[SpeechProbe, ...]:
-    """Compare a quantised file with the float32 file it comes from, on every recording.
+    """Compare the enhanced waveforms of a quantised file and the float32 file it comes from.
 
-    Args:
-        float32: The verified file.
-        int8: The quantised file.
-        min_snr_db: SNR of the enhanced waveform that every recording must reach, in dB.
-
-    Raises:
-        VerificationError: A recording does not reach it; names the worst one.
+    Every recording must reach ``min_snr_db``; the error names the worst one.
     """
     exact, quantised = (Enhancer(model, provider="cpu") for model in (float32, int8))
     probes = tuple(
@@ -74,10 +68,8 @@ def recordings(sample_rate_hz: int) -> Iterator[tuple[str, NDArray[np.float32]]]
     yield "speech over a printer, 3 dB", speech
     yield "speech over a printer, 30 dB quieter", speech * np.float32(10 ** (-30 / 20))
     hiss = np.random.default_rng(0).standard_normal(speech.size).astype(np.float32)
-    yield (
-        "speech over a printer in white noise, 0 dB",
-        speech + hiss * np.sqrt(np.mean(np.square(speech))),
-    )
+    hiss *= np.sqrt(np.mean(np.square(speech)))
+    yield "speech over a printer in white noise, 0 dB", speech + hiss
 
 
 def _waveform_snr_db(first: Enhancer, second: Enhancer, noisy: NDArray[np.float32]) -> float:

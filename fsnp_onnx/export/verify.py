@@ -91,18 +91,10 @@ def probe_spectrum(
 def verify(
     model: bytes, network: FullSubNetPlus, sizes: Sequence[tuple[int, int]]
 ) -> tuple[Probe, ...]:
-    """Compare a file with its network on every probe.
+    """Compare the final bytes of a file with the float32 network on probes of (n_frames, batch).
 
-    Args:
-        model: The final bytes, metadata included.
-        network: The float32 torch network it was exported from.
-        sizes: (n_frames, batch) of every probe.
-
-    Returns:
-        The verification report.
-
-    Raises:
-        VerificationError: A probe is outside its tolerance; says which, and by how much.
+    Return the verification report. A probe outside its tolerance raises a VerificationError, which says
+    which one, and by how much.
     """
     session = MaskModel(model, provider="cpu")
     reference = copy.deepcopy(network).double()

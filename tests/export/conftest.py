@@ -16,6 +16,7 @@ import torch
 from fsnp_onnx.export import pipeline
 from fsnp_onnx.export.graph.full_band import full_band_stage
 from fsnp_onnx.export.graph.mask import mask_model
+from fsnp_onnx.export.graph.statistics import export_statistics
 from fsnp_onnx.export.graph.sub_band import sub_band_block
 from fsnp_onnx.export.graph.sub_band_scan import sub_band_stage
 from fsnp_onnx.export.pipeline import ExportReport, export_checkpoint
@@ -43,9 +44,10 @@ def open_session(model: Path | onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 def build(network: FullSubNetPlus, block_frames: int) -> onnx.ModelProto:
     """Return the graph of a network, neither simplified nor verified."""
-    block = sub_band_block(network, block_frames, OPSET)
+    block = sub_band_block(network, OPSET, block_frames)
     sub_band = sub_band_stage(block, network.config, block_frames)
-    return mask_model(full_band_stage(network, OPSET), sub_band, network.config)
+    full_band = full_band_stage(network, export_statistics(network, OPSET), OPSET)
+    return mask_model(full_band, sub_band, network.config)
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +79,7 @@ class SmallExport:
         steps: The lines it told.
         full_band: Stage one as exported from torch, the original variant first.
         block: A block of stage two as exported from torch.
+        statistics: The statistics of stage one.
     """
 
     checkpoint: Path
@@ -84,11 +87,13 @@ class SmallExport:
     steps: list[str] = field(default_factory=list)
     full_band: list[onnx.ModelProto] = field(default_factory=list)
     block: list[onnx.ModelProto] = field(default_factory=list)
+    statistics: list[onnx.ModelProto] = field(default_factory=list)
 
     def reuse(self, patch: pytest.MonkeyPatch) -> None:
         """Let exports of the original variant take the stages that were exported before."""
         patch.setattr(pipeline, "full_band_stage", lambda *_: self.full_band[0])
         patch.setattr(pipeline, "sub_band_block", lambda *_: self.block[0])
+        patch.setattr(pipeline, "export_statistics", lambda *_: self.statistics[0])
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +101,9 @@ def small_export(tmp_path_factory: pytest.TempPathFactory) -> SmallExport:
     folder = tmp_path_factory.mktemp("small")
     checkpoint = save(folder / "net.tar", {"model": state_dict(), "epoch": 4})
     steps: list[str] = []
-    stages: dict[str, list[onnx.ModelProto]] = {"full_band_stage": [], "sub_band_block": []}
+    stages: dict[str, list[onnx.ModelProto]] = {
+        name: [] for name in ("full_band_stage", "sub_band_block", "export_statistics")
+    }
 
     def recording(name: str) -> Callable[..., onnx.ModelProto]:
         function = getattr(pipeline, name)

@@ -101,24 +101,19 @@ def test_the_report_covers_three_lengths_and_two_batch_sizes(
 SMALL = NetworkConfig(
     n_freqs=17, sb_num_neighbors=3, tcn_hidden_size=12, tcn_blocks=2, sub_band_hidden_size=8
 )
+# with the golden networks: every norm, attention, activation and sequence model
 CONFIGS = {
-    "one-layer GRU, ReLU6 and Tanh, no look-ahead": replace(
-        SMALL, sub_band_model="GRU", sub_band_layers=1, fb_activation="ReLU6",
-        sb_activation="Tanh", look_ahead=0, attention=None,
+    "one-layer GRU on Gaussian norm, ReLU6 and Tanh, no look-ahead, no attention": replace(
+        SMALL, sub_band_model="GRU", sub_band_layers=1, norm="offline_gaussian_norm",
+        fb_activation="ReLU6", sb_activation="Tanh", look_ahead=0, attention=None,
     ),
-    "LSTM on cumulative layer norm, wide neighbourhoods, CBAM": replace(
-        SMALL, norm="cumulative_layer_norm", fb_num_neighbors=2, attention="CBAM", look_ahead=5,
-        fb_activation=None,
+    "three LSTM layers on cumulative layer norm, wide neighbourhoods, other kernels of MulCA": replace(
+        SMALL, sub_band_layers=3, norm="cumulative_layer_norm", fb_num_neighbors=2, look_ahead=5,
+        fb_activation=None, complex_norm="magnitude", kernel_sizes=(1, 4, 6),
     ),
-    "TCN on cumulative Laplace norm": replace(
+    "TCN on cumulative Laplace norm, simplified MulCA, ReLU": replace(
         SMALL, sub_band_model="TCN", sub_band_layers=8, norm="cumulative_laplace_norm",
-        attention="SE",
-    ),
-    "simplified MulCA on Gaussian norm": replace(
-        SMALL, mulca="simplified", norm="offline_gaussian_norm", sb_activation="ReLU"
-    ),
-    "three LSTM layers, complex branches normalised by the magnitude": replace(
-        SMALL, complex_norm="magnitude", sub_band_layers=3, kernel_sizes=(1, 4, 6)
+        mulca="simplified", sb_activation="ReLU",
     ),
 }  # fmt: skip
 
