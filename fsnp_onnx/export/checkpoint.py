@@ -38,7 +38,15 @@ class Checkpoint:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file or unpacked folder."""
-    data, sha256 = _read_bytes(path)
+    try:
+        if path.is_dir():
+            data, sha256 = _pack_folder(path)
+        else:
+            data = path.read_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MissingFileError(f"cannot read checkpoint {path}: {reason}") from error
     content = _unpickle(path, data)
     if not isinstance(content, Mapping):
         raise CheckpointError(
@@ -52,17 +60,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         sha256=sha256,
         config=config if isinstance(config, dict) else None,
     )
-
-
-def _read_bytes(path: Path) -> tuple[bytes, str]:
-    try:
-        if path.is_dir():
-            return _pack_folder(path)
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MissingFileError(f"cannot read checkpoint {path}: {reason}") from error
-    return data, hashlib.sha256(data).hexdigest()
 
 
 def _pack_folder(folder: Path) -> tuple[bytes, str]:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.errors import VerificationError
 from fsnp_onnx.export.verify import noisy_speech, snr_db
-from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import SpeechProbe
@@ -37,8 +36,7 @@ def compare_variants(original: bytes, simplified: bytes) -> VariantDifference:
     spectrum = stft(speech, spec, spec.n_frames(speech.size))[None]
     masks = [model.run(spectrum.real, spectrum.imag) for model in models]
     max_mask_error = float(np.abs(masks[1] - masks[0]).max())
-    first, second = (Enhancer(model, provider="cpu") for model in (original, simplified))
-    return VariantDifference(max_mask_error, _waveform_snr_db(first, second, speech))
+    return VariantDifference(max_mask_error, _waveform_snr_db(models, speech))
 
 
 def verify_quantization(float32: bytes, int8: bytes, min_snr_db: float) -> tuple[SpeechProbe, ...]:
@@ -46,14 +44,13 @@ def verify_quantization(float32: bytes, int8: bytes, min_snr_db: float) -> tuple
 
     Every recording must reach ``min_snr_db``; the error names the worst one.
     """
-    exact, quantised = (Enhancer(model, provider="cpu") for model in (float32, int8))
+    models = [MaskModel(model, provider="cpu") for model in (float32, int8)]
     probes = tuple(
-        SpeechProbe(recording, _waveform_snr_db(exact, quantised, noisy), min_snr_db)
-        for recording, noisy in recordings(exact.spec.stft.sample_rate_hz)
+        SpeechProbe(recording, _waveform_snr_db(models, noisy), min_snr_db)
+        for recording, noisy in recordings(models[0].spec.stft.sample_rate_hz)
     )
-    failed = [probe for probe in probes if not probe.snr_db >= min_snr_db]  # also catches NaN
-    if failed:
-        worst = min(failed, key=lambda probe: np.nan_to_num(probe.snr_db, nan=-np.inf))
+    worst = min(probes, key=lambda probe: np.nan_to_num(probe.snr_db, nan=-np.inf))
+    if not worst.snr_db >= min_snr_db:  # also catches NaN
         raise VerificationError(
             f"int8 is {worst.snr_db:.1f} dB SNR from float32 on {worst.recording}, expected "
             f"{min_snr_db:g} dB or more; no file was written. Give precision float32, "
@@ -72,6 +69,6 @@ def recordings(sample_rate_hz: int) -> Iterator[tuple[str, NDArray[np.float32]]]
     yield "speech over a printer in white noise, 0 dB", speech + hiss
 
 
-def _waveform_snr_db(first: Enhancer, second: Enhancer, noisy: NDArray[np.float32]) -> float:
-    waves = [e.enhance(noisy, e.spec.stft.sample_rate_hz) for e in (first, second)]
-    return snr_db(waves[0], waves[1] - waves[0])
+def _waveform_snr_db(models: list[MaskModel], noisy: NDArray[np.float32]) -> float:
+    first, second = (model.enhance(noisy, attenuation_limit_db=None) for model in models)
+    return snr_db(first, second - first)

@@ -17,32 +17,26 @@ from torch import Tensor
 
 from fsnp_onnx.errors import ConfigError, MissingFileError
 from fsnp_onnx.export.sizes import check_tensors, read_sizes
-from fsnp_onnx.network.config import (
-    NORMS,
-    Activation,
-    Attention,
-    ComplexNorm,
-    NetworkConfig,
-    SubBandModel,
-)
+from fsnp_onnx.network import config as net
+from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.spec import StftSpec
 
-_ACTIVATIONS: Final = (None, *get_args(Activation))
+_ACTIVATIONS: Final = (None, *get_args(net.Activation))
 # published option -> field ("" for none) and choices (None for numbers)
 _OPTIONS: Final[dict[str, tuple[str, tuple[object, ...] | None]]] = {
     "num_freqs": ("n_freqs", None),
     "look_ahead": ("look_ahead", None),
-    "sequence_model": ("sub_band_model", get_args(SubBandModel)),
+    "sequence_model": ("sub_band_model", get_args(net.SubBandModel)),
     "sb_model_hidden_size": ("sub_band_hidden_size", None),
     "fb_num_neighbors": ("fb_num_neighbors", None),
     "sb_num_neighbors": ("sb_num_neighbors", None),
     "fb_output_activate_function": ("fb_activation", _ACTIVATIONS),
     "sb_output_activate_function": ("sb_activation", _ACTIVATIONS),
-    "channel_attention_model": ("attention", (None, *get_args(Attention))),
+    "channel_attention_model": ("attention", (None, *get_args(net.Attention))),
     "kersize": ("kernel_sizes", None),
-    "norm_type": ("norm", NORMS),
+    "norm_type": ("norm", get_args(net.Norm)),
     "tcn_hidden_size": ("tcn_hidden_size", None),
-    "complex_norm": ("complex_norm", get_args(ComplexNorm)),
+    "complex_norm": ("complex_norm", get_args(net.ComplexNorm)),
     "mulca": ("mulca", ("original", "simplified")),
     "subband_num": ("", (1,)),
     "output_size": ("", (2,)),
@@ -90,10 +84,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def infer(tensors: Mapping[str, Tensor], document: Mapping[str, Any] | None) -> Inferred:
-    """Infer the configuration and check every tensor's name and shape against it.
-
-    The document is the parsed training TOML, None for none.
-    """
+    """Infer the configuration from tensors and training TOML; check every tensor against it."""
     findings = Findings()
     sizes = read_sizes(tensors)
     n_features = sizes.pop("sub_band_features")

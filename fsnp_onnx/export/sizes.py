@@ -86,7 +86,7 @@ def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     hidden = {"attention_hidden_size": _shape(tensors, f"{prefix}fc1.weight", 2)[0]}
     if f"{prefix}weight_sum" in tensors:
         return {"attention": "TSSE", "mulca": "simplified", **hidden}
-    scales = [f"{prefix}{scale}.0.weight" for scale in MulCA.scale_names()]
+    scales = [f"{prefix}{scale}.0.weight" for scale in MulCA.SCALES]
     if not any(scale in tensors for scale in scales):
         return hidden  # SE and CBAM have the same tensors: the config or the default decides
     kernels = [_shape(tensors, scale, 3) for scale in scales]

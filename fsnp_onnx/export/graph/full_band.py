@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from fsnp_onnx.export.graph.statistics import SOURCES
 from fsnp_onnx.export.graph.tcn import array, tcn_block, tcn_block_weights, tcn_blocks
-from fsnp_onnx.export.graph.text import DOUBLE, lines
+from fsnp_onnx.export.graph.text import DOUBLE, FLOAT, lines
 from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, export_module
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import NetworkConfig
@@ -54,19 +54,16 @@ def full_band_stage(
     inputs = [_export_branch_input(network, branch, opset) for branch in BRANCHES]
     pieces = [*(model.graph for model in inputs), tcn_glue(network), statistics.graph]
     shape: list[str | int] = ["padded_frames", "batch", network.config.n_freqs]
+    sources = [helper.make_tensor_value_info(name, FLOAT, shape) for name in SOURCES]
     graph = helper.make_graph(
         [node for piece in pieces for node in piece.node],
         "full_band",
         inputs[0].graph.input,
-        [
-            *(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in SOURCES),
-            *pieces[-1].output,
-        ],
+        [*sources, *statistics.graph.output],
         [weight for piece in pieces for weight in piece.initializer],
     )
-    return helper.make_model(
-        graph, opset_imports=inputs[0].opset_import, ir_version=inputs[0].ir_version
-    )
+    first = inputs[0]
+    return helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
 
 
 def _export_branch_input(network: FullSubNetPlus, branch: Branch, opset: int) -> onnx.ModelProto:
@@ -138,7 +135,9 @@ def tcn_glue(network: FullSubNetPlus) -> onnx.GraphProto:
       {"".join(branches)}
     }}""")
     for branch, model in models.items():
-        for name, values in (_stacked(model) | _linear(model)).items():
+        layer = model.fc_output_layer
+        linear = {"linear_weight": array(layer.weight), "linear_bias": array(layer.bias)}
+        for name, values in (_stacked(model) | linear).items():
             graph.initializer.append(numpy_helper.from_array(values, f"fb{branch}_{name}"))
     return graph
 
@@ -216,8 +215,3 @@ def _stacked(model: TcnModel) -> dict[str, NDArray[Any]]:
     """Weights of all TCN blocks, stacked along a first axis for the Loop to index."""
     rows = [tcn_block_weights(block) for block in tcn_blocks(model)]
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def _linear(model: TcnModel) -> dict[str, NDArray[Any]]:
-    layer = model.fc_output_layer
-    return {"linear_weight": array(layer.weight), "linear_bias": array(layer.bias)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -28,7 +28,10 @@ Axes = tuple[int, ...]
 
 
 def export_module(
-    module: nn.Module, inputs: dict[str, tuple[Tensor, Axes]], outputs: dict[str, Axes], opset: int
+    module: nn.Module,
+    inputs: Mapping[str, tuple[Tensor, Axes]],
+    outputs: Mapping[str, Axes],
+    opset: int,
 ) -> onnx.ModelProto:
     """Export a module from tensors to tensors.
 
@@ -63,22 +66,22 @@ def _export(*arguments: Any, **options: Any) -> Any:
         first: BaseException = error
         while first.__cause__:  # the exporter wraps what went wrong
             first = first.__cause__
-        raise ExportError(
-            f"torch {torch.__version__} cannot export this network ({one_line(first)}); "
-            "please report the checkpoint's sizes"
-        ) from error
+        raise _refusal(one_line(first)) from error
 
 
-def _check_dynamic_axes(model: onnx.ModelProto, outputs: dict[str, Axes]) -> None:
+def _refusal(reason: str) -> ExportError:
+    return ExportError(
+        f"torch {torch.__version__} cannot export this network ({reason}); "
+        "please report the checkpoint's sizes"
+    )
+
+
+def _check_dynamic_axes(model: onnx.ModelProto, outputs: Mapping[str, Axes]) -> None:
     for (name, axes), output in zip(outputs.items(), model.graph.output, strict=True):
         dims = output.type.tensor_type.shape.dim
         frozen = [axis for axis in axes if dims[axis].HasField("dim_value")]
         if frozen:
-            raise ExportError(
-                f"torch {torch.__version__} froze axis {frozen[0]} of {name!r} at "
-                f"{dims[frozen[0]].dim_value} and cannot export this network; "
-                "please report the checkpoint's sizes"
-            )
+            raise _refusal(f"axis {frozen[0]} of {name!r} froze at {dims[frozen[0]].dim_value}")
 
 
 def _drop_traces_of_the_machine(model: onnx.ModelProto) -> None:
@@ -100,8 +103,7 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
