@@ -42,9 +42,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.opset not in OPSETS:
-            raise ArgumentError(
-                "opset", f"is {self.opset}; expected {OPSETS.start} to {OPSETS.stop - 1}"
-            )
+            expected = f"{OPSETS.start} to {OPSETS.stop - 1}"
+            raise ArgumentError("opset", f"is {self.opset}; expected {expected}")
         if self.precision not in get_args(Precision):
             raise ArgumentError("precision", f"is {self.precision!r}; expected float32 or int8")
         if not 0 <= self.min_snr_db < math.inf:

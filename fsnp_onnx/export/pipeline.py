@@ -61,8 +61,7 @@ class ExportReport:
         checkpoint: Path of the checkpoint.
         inferred: The configuration and the source of every option.
         exported: The files.
-        difference: Simplified compared with original MulCA, None unless both were written in
-            float32.
+        difference: Simplified compared with original MulCA, if both were written in float32.
     """
 
     checkpoint: Path

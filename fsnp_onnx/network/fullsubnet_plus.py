@@ -50,18 +50,14 @@ class FullSubNetPlus(nn.Module):
         return attended
 
     def branch_input(
-        self,
-        branch: Branch,
-        noisy_real: Tensor,
-        noisy_imag: Tensor,
-        sum_dtype: torch.dtype | None = None,
+        self, branch: Branch, real: Tensor, imag: Tensor, sum_dtype: torch.dtype | None = None
     ) -> Tensor:
         """Return the normalised and attended input of one branch, [B, F, T + look_ahead].
 
         The sums of the norm are taken in ``sum_dtype``, by default that of the spectrum.
         """
-        magnitude = torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag)
-        parts = {"": magnitude, "_real": noisy_real, "_imag": noisy_imag}
+        magnitude = torch.sqrt(real * real + imag * imag)
+        parts = {"": magnitude, "_real": real, "_imag": imag}
         divided_by = magnitude if self.config.complex_norm == "magnitude" else parts[branch]
         padding = (0, self.config.look_ahead)
         x, divided_by = (nn.functional.pad(part, padding) for part in (parts[branch], divided_by))
@@ -71,7 +67,7 @@ class FullSubNetPlus(nn.Module):
 
     def full_band(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
         """Return the attended magnitude and the three TCN outputs, each [B, F, T + look_ahead]."""
-        spectrum = noisy_real, noisy_imag
+        spectrum = (noisy_real, noisy_imag)
         attended = self.branch_input("", *spectrum)
         real = self.fb_model_real(self.branch_input("_real", *spectrum))
         imag = self.fb_model_imag(self.branch_input("_imag", *spectrum))

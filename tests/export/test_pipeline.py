@@ -46,11 +46,17 @@ def test_original_and_simplified_are_written_beside_the_checkpoint_and_compared(
 def test_a_checkpoint_trained_in_the_simplified_variant_exports_exactly_in_another_opset(
     tmp_path: Path,
 ) -> None:
-    config = replace(CONFIG, mulca="simplified")
+    config = replace(
+        CONFIG, mulca="simplified", sub_band_model="TCN", sub_band_layers=8,
+        norm="cumulative_laplace_norm", sb_activation="ReLU",
+    )  # fmt: skip
+    arguments = {"norm_type": config.norm, "sb_output_activate_function": config.sb_activation}
     tensors = state_dict(config)
     for branch in ("", "_real", "_imag"):
         tensors[f"channel_attention{branch}.weight_sum"] += torch.randn(1, 17, 3)
-    report = export_checkpoint(save(tmp_path / "s.tar", tensors), options=ExportOptions(opset=21))
+    content = {"model": tensors, "config": {"model": {"args": arguments}}}
+    report = export_checkpoint(save(tmp_path / "s.tar", content), options=ExportOptions(opset=21))
+    assert replace(report.inferred.network, attention_hidden_size=None) == config
     (file,) = report.exported
     assert file.path.name == "s.simplified.onnx"
     assert file.spec.min_frames == 1

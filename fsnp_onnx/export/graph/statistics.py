@@ -79,7 +79,5 @@ class SubBandStatistics(nn.Module):
         rows = torch.cat(sources, dim=-1).double().permute(1, 2, 0)
         sums = self.neighbours @ rows
         squares = self.neighbours @ (rows * rows) if norms.has_centre(self.norm) else None
-        statistics = norms.cumulative_statistics(sums, squares, self.n_features)
-        centre, spread = (s if s is None else s.permute(2, 0, 1) for s in statistics)
-        assert spread is not None
-        return centre, spread
+        centre, spread = norms.cumulative_statistics(sums, squares, self.n_features)
+        return centre if centre is None else centre.permute(2, 0, 1), spread.permute(2, 0, 1)
