@@ -37,8 +37,7 @@ def sub_band_stage(
     graph = parser.parse_graph(
         _frame_scan(config, block_frames) if recurrent else _bin_scan(config)
     )
-    scan = next(node for node in graph.node if node.op_type == "Scan")
-    body = next(attribute.g for attribute in scan.attribute if attribute.name == "body")
+    body = next(a.g for node in graph.node for a in node.attribute if a.name == "body")
     stage = compose.add_prefix(block, _BODY).graph
     body.node.extend(stage.node)
     body.initializer.extend(stage.initializer)
