@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from fsnp_onnx.cli.console import VersionOption, new_app, run, say
 from fsnp_onnx.errors import InstallError
-from fsnp_onnx.export.options import BLOCK_FRAMES, OPSETS, ExportOptions, Precision
+from fsnp_onnx.export.options import OPSETS, ExportOptions, Precision
 from fsnp_onnx.runtime.ort import SLOW_INT8, int8_overflows, load_onnxruntime
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 app = new_app()
 
 _advanced = partial(typer.Option, rich_help_panel="Advanced")
-_TOOL_CHAIN: Final = ("torch", "onnx", "onnxsim", "onnxscript")
 _EXAMPLES: Final = """\b
 Examples:
   fsnp-export best_model.tar                    original and simplified MulCA
@@ -61,15 +60,13 @@ def export(  # noqa: PLR0913 - one parameter for each option
         Path | None,
         typer.Option(
             metavar="TOML",
-            help="Configuration the checkpoint was trained with. Default: the one inside the "
-            "checkpoint, or the published defaults.",
+            help="Training configuration. Default: the one inside the checkpoint, or published values.",
         ),
     ] = None,
     mulca: Annotated[
         list[MulcaChoice] | None,
         typer.Option(
-            help="Variant of the channel attention MulCA; may be repeated. Default: original and "
-            "simplified, or the variant the network was trained in."
+            help="Variant of MulCA; may be repeated. Default: original and simplified, or as trained."
         ),
     ] = None,
     precision: Annotated[
@@ -86,22 +83,13 @@ def export(  # noqa: PLR0913 - one parameter for each option
         _advanced(
             min=0,
             metavar="DB",
-            help="How close int8 must come to float32 on speech, in dB SNR; otherwise no file is "
-            f"written. Default: {ExportOptions.min_snr_db:g}.",
+            help="SNR of int8 against float32 on speech, below which no file is written. "
+            f"Default: {ExportOptions.min_snr_db:g}.",
         ),
     ] = None,
-    block_frames: Annotated[
-        int,
-        _advanced(
-            min=BLOCK_FRAMES.start,
-            max=BLOCK_FRAMES.stop - 1,
-            help="Frames per step of the sub-band model; int8 rounds their input on one scale.",
-        ),
-    ] = ExportOptions.block_frames,
     opset: Annotated[
         int, _advanced(min=OPSETS.start, max=OPSETS.stop - 1, help="ONNX operator set.")
     ] = ExportOptions.opset,
-    no_simplify: Annotated[bool, _advanced("--no-simplify", help="Leave onnxsim out.")] = False,
 ) -> None:
     """Export a FullSubNet+ checkpoint to ONNX and verify every file against the network."""
     load_onnxruntime()
@@ -110,9 +98,9 @@ def export(  # noqa: PLR0913 - one parameter for each option
 
     if min_snr_db is not None and precision == "float32":
         raise typer.BadParameter("is for --precision int8", param_hint="'--min-snr-db'")
-    options = ExportOptions(block_frames, opset, simplify=not no_simplify, precision=precision)
-    if min_snr_db is not None:
-        options = replace(options, min_snr_db=min_snr_db)
+    options = ExportOptions(
+        opset, precision, ExportOptions.min_snr_db if min_snr_db is None else min_snr_db
+    )
     start = time.perf_counter()
     done = export_checkpoint(
         checkpoint,
@@ -133,7 +121,8 @@ def main() -> None:
 
 
 def _require_tool_chain() -> None:
-    missing = [name for name in _TOOL_CHAIN if find_spec(name) is None]
+    names = ("torch", "onnx", "onnxsim", "onnxscript")
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise InstallError(
             f"fsnp-export needs {', '.join(missing)}, not installed; "
@@ -143,41 +132,43 @@ def _require_tool_chain() -> None:
 
 def _lines(report: ExportReport) -> list[str]:
     values = report.inferred.network.as_dict() | asdict(report.inferred.stft)
-    lines = ["", "network", *_by_source(values, report.inferred.sources), ""]
-    lines.append(
-        f"{'file':40} {'MulCA':10} {'MB':>6} {'nodes':>6} {'max error':>9} {'tolerance':>9} {'SNR dB':>7}"
-    )
+    by_source: dict[str, list[str]] = {}
+    for name, source in report.inferred.sources.items():
+        by_source.setdefault(source, []).append(f"{name}={values[name]}")
+    lines = ["", "network"]
+    lines += [f"  from {source}: {', '.join(options)}" for source, options in by_source.items()]
+    row = "{!s:40} {:10} {:>6} {:>6} {:>9} {:>9} {:>7}".format
+    lines += ["", row("file", "MulCA", "MB", "nodes", "max error", "tolerance", "SNR dB")]
     for file in report.exported:
         worst = max(file.spec.verification, key=lambda probe: probe.max_abs_error / probe.tolerance)
-        lines.append(
-            f"{file.path!s:40} {file.spec.mulca or '-':10} {file.n_bytes / 1e6:6.2f} "
-            f"{file.n_nodes:6d} {worst.max_abs_error:9.1e} {worst.tolerance:9.1e} {worst.snr_db:7.1f}"
-        )
+        size, error = f"{file.n_bytes / 1e6:.2f}", f"{worst.max_abs_error:.1e}"
+        tolerance, snr_db = f"{worst.tolerance:.1e}", f"{worst.snr_db:.1f}"
+        mulca = file.spec.mulca or "-"
+        lines.append(row(file.path, mulca, size, file.n_nodes, error, tolerance, snr_db))
     return [*lines, *_explanation(report)]
 
 
 def _explanation(report: ExportReport) -> list[str]:
     """Say what was verified, and what is not exact."""
     probes = [probe for file in report.exported for probe in file.spec.verification]
-    speech = {f.path.name: f.spec.quantization for f in report.exported if f.spec.quantization}
-    graphs = "the float32 graph of each file" if speech else "each file"
+    speech = {file.path.name: file.spec.quantization for file in report.exported}
+    quantised = {name: recordings for name, recordings in speech.items() if recordings}
     n_probes = len(report.exported[0].spec.verification)
-    longest = max(probe.n_frames for probe in probes)
+    longest, loosest = max(p.n_frames for p in probes), max(p.tolerance for p in probes)
     verified = (
-        f"verified: ONNX Runtime ran {graphs} on {n_probes} spectra of noisy speech of up to {longest} "
-        "frames. Each mask differed from the float64 network's by less than the tolerance; the table "
-        "shows the spectrum that came nearest to it."
+        f"verified: ONNX Runtime ran {'the float32 graph of ' * bool(quantised)}each file on {n_probes} "
+        f"spectra of noisy speech of up to {longest} frames. Each mask differed from the float64 "
+        "network's by less than the tolerance; the table shows the spectrum that came nearest to it."
     )
     lines = [verified]
-    for name, recordings in speech.items():
+    for name, recordings in quantised.items():
         least = min(recordings, key=lambda probe: probe.snr_db)
         lines.append(
             f"{name}: int8 is {least.snr_db:.1f} dB SNR from float32 on {least.recording} (the "
             f"least; {least.min_snr_db:g} dB required)"
         )
-    if speech and int8_overflows(load_onnxruntime()):
+    if quantised and int8_overflows(load_onnxruntime()):
         lines.append(f"note: {SLOW_INT8}; a CPU with VNNI gains more")
-    loosest = max(probe.tolerance for probe in probes)
     if loosest > 0.1:  # a hundredth of what the clamped mask spans
         lines.append(
             f"note: a tolerance of {loosest:.2g} says little; torch's own float32 is nearly that far "
@@ -185,16 +176,8 @@ def _explanation(report: ExportReport) -> list[str]:
         )
     if report.difference:
         lines.append(
-            f"simplified MulCA compared with original on noisy speech: the mask differs by up to "
+            "simplified MulCA compared with original on noisy speech: the mask differs by up to "
             f"{report.difference.max_mask_error:.2g}, the enhanced waveform by "
             f"{report.difference.snr_db:.1f} dB SNR"
         )
     return lines
-
-
-def _by_source(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
-    """Group the options by where they come from, one line per source."""
-    groups: dict[str, list[str]] = {}
-    for name, source in sources.items():
-        groups.setdefault(source, []).append(f"{name}={values[name]}")
-    return [f"  from {source}: {', '.join(options)}" for source, options in groups.items()]

@@ -27,34 +27,26 @@ _WEIGHTS = ("model", "state_dict")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint's content.
+    """A checkpoint's content; epoch and training configuration are None where it has none."""
 
-    Attributes:
-        name: File name without its ending.
-        tensors: Parameters by published name, float32.
-        epoch: Epoch or step it was saved at, None if it does not say.
-        sha256: Digest of the file (for an unpacked folder, of the files in it).
-        config: Training configuration saved beside the weights, None if there is none.
-    """
-
-    name: str
-    tensors: dict[str, Tensor]
+    name: str  # of the file, without its ending
+    tensors: dict[str, Tensor]  # by published name, float32
     epoch: int | None
-    sha256: str
+    sha256: str  # of the file; for an unpacked folder, of the files in it
     config: dict[str, Any] | None
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint file or unpacked folder.
-
-    Args:
-        path: The file or folder.
-
-    Raises:
-        MissingFileError: There is no such file, or it cannot be read.
-        CheckpointError: It is not a checkpoint, holds more than tensors and numbers, or bad weights.
-    """
-    data, sha256 = _read_bytes(path)
+    """Read a checkpoint file or unpacked folder."""
+    try:
+        if path.is_dir():
+            data, sha256 = _pack_folder(path)
+        else:
+            data = path.read_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MissingFileError(f"cannot read checkpoint {path}: {reason}") from error
     content = _unpickle(path, data)
     if not isinstance(content, Mapping):
         raise CheckpointError(
@@ -68,17 +60,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         sha256=sha256,
         config=config if isinstance(config, dict) else None,
     )
-
-
-def _read_bytes(path: Path) -> tuple[bytes, str]:
-    try:
-        if path.is_dir():
-            return _pack_folder(path)
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MissingFileError(f"cannot read checkpoint {path}: {reason}") from error
-    return data, hashlib.sha256(data).hexdigest()
 
 
 def _pack_folder(folder: Path) -> tuple[bytes, str]:
@@ -119,13 +100,9 @@ def _unpickle(path: Path, data: bytes) -> Any:
 def _numpy_scalars() -> list[Any]:
     """What a numpy number (the published trainer's ``best_score``) pickles as, old and new."""
     scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
     dtypes = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
-    return [
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        *dtypes,
-    ]
+    return [*((scalar, name) for name in names), np.dtype, *dtypes]
 
 
 def _tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:

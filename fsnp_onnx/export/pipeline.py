@@ -21,7 +21,8 @@ from fsnp_onnx.export.graph.full_band import full_band_stage
 from fsnp_onnx.export.graph.mask import mask_model
 from fsnp_onnx.export.graph.passes import simplify
 from fsnp_onnx.export.graph.quantize import quantize, require_quantisable
-from fsnp_onnx.export.graph.sub_band import sub_band_block
+from fsnp_onnx.export.graph.statistics import export_statistics
+from fsnp_onnx.export.graph.sub_band import BLOCK_FRAMES, sub_band_block
 from fsnp_onnx.export.graph.sub_band_scan import sub_band_stage
 from fsnp_onnx.export.identify import Inferred, infer, read_toml
 from fsnp_onnx.export.options import ExportOptions, check_outputs, choose_variants, output_paths
@@ -60,8 +61,7 @@ class ExportReport:
         checkpoint: Path of the checkpoint.
         inferred: The configuration and the source of every option.
         exported: The files.
-        difference: Simplified compared with original MulCA, None unless both were written in
-            float32.
+        difference: Simplified compared with original MulCA, if both were written in float32.
     """
 
     checkpoint: Path
@@ -154,14 +154,15 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     check_outputs(paths, Path(report) if report else None, sources, force=force)
     network = FullSubNetPlus(inferred.network).eval()
     network.load_state_dict(loaded.tensors)
-    on_step("exporting the sub-band stage")  # once: MulCA is in the full-band stage alone
-    block = _simplified(sub_band_block(network, options.block_frames, options.opset), options)
+    on_step("exporting the sub-band stage")  # once: MulCA is in the branches of stage one alone
+    block = simplify(sub_band_block(network, options.opset))
+    pieces = block, export_statistics(network, options.opset)
     files: dict[Path, bytes] = {}
     exported = []
     for variant, path in zip(variants, paths, strict=True):
         converted = with_mulca(network, variant)
         spec = _describe(converted, loaded, inferred, options)
-        files[path], spec, n_nodes = _export_variant(converted, block, spec, options, on_step)
+        files[path], spec, n_nodes = _export_variant(converted, pieces, spec, options, on_step)
         exported.append(ExportedFile(path, spec, len(files[path]), n_nodes))
     difference = None
     if {"original", "simplified"} <= set(variants) and options.precision == "float32":
@@ -188,36 +189,34 @@ def _read(checkpoint: Path, config: Path | None) -> tuple[Checkpoint, Inferred]:
 
 def _export_variant(
     network: FullSubNetPlus,
-    block: onnx.ModelProto,
+    pieces: tuple[onnx.ModelProto, onnx.ModelProto],
     spec: ModelSpec,
     options: ExportOptions,
     on_step: OnStep,
 ) -> tuple[bytes, ModelSpec, int]:
     """Build one variant's file, verify it and quantise it if asked: bytes, spec, number of nodes.
 
-    The equivalent variant is verified against the original one: it claims to be the same number.
+    The pieces are the same for every variant: the block of stage two, and the statistics. The equivalent
+    variant is verified against the original one: it claims to be the same number.
     """
     name = f" ({spec.mulca})" if spec.mulca else ""
-    config, n_frames = network.config, options.block_frames
+    block, statistics = pieces
     on_step(f"exporting the full-band stage{name}")
-    full_band = _simplified(full_band_stage(network, options.opset), options)
-    model = mask_model(full_band, sub_band_stage(block, config, n_frames), config)
+    full_band = simplify(full_band_stage(network, statistics, options.opset))
+    model = mask_model(full_band, sub_band_stage(block, network.config), network.config)
     on_step(f"verifying against the network in float64{name}")
     reference = with_mulca(network, "original") if spec.mulca == "equivalent" else network
-    sizes = probe_sizes(spec.min_frames, spec.look_ahead, n_frames)
+    sizes = probe_sizes(spec.min_frames, spec.look_ahead, BLOCK_FRAMES)
     spec = replace(spec, verification=verify(_stamp(model, spec), reference, sizes))
     if options.precision == "int8":
         on_step(f"quantising, and comparing with float32 on speech{name}")
         float32 = _stamp(model, spec)
-        model = mask_model(full_band, sub_band_stage(quantize(block), config, n_frames), config)
+        sub_band = sub_band_stage(quantize(block), network.config)
+        model = mask_model(full_band, sub_band, network.config)
         spec = replace(spec, precision="int8")
         probes = verify_quantization(float32, _stamp(model, spec), options.min_snr_db)
         spec = replace(spec, quantization=probes)
     return _stamp(model, spec), spec, _count_nodes(model.graph)
-
-
-def _simplified(stage: onnx.ModelProto, options: ExportOptions) -> onnx.ModelProto:
-    return simplify(stage) if options.simplify else stage
 
 
 def _describe(
@@ -235,8 +234,8 @@ def _describe(
             "exporter": f"fsnp-onnx {metadata.version('fsnp-onnx')}",
             "torch": metadata.version("torch"),
             "opset": options.opset,
-            "block_frames": options.block_frames,
-            "onnxsim": metadata.version("onnxsim") if options.simplify else None,
+            "block_frames": BLOCK_FRAMES,
+            "onnxsim": metadata.version("onnxsim"),
             "checkpoint": checkpoint.name,
             "checkpoint_sha256": checkpoint.sha256,
             "epoch": checkpoint.epoch,
@@ -245,7 +244,7 @@ def _describe(
 
 
 def _stamp(model: onnx.ModelProto, spec: ModelSpec) -> bytes:
-    """Return the bytes of a checked model whose only metadata is the spec."""
+    """Check a model and return its bytes, with the spec as its only metadata."""
     stamped = copy.copy(model)
     onnx.helper.set_model_props(stamped, {METADATA_KEY: spec.to_metadata()})
     onnx.checker.check_model(stamped, full_check=True)

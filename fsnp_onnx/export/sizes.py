@@ -15,26 +15,17 @@ from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
 
 def read_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return every option of `NetworkConfig` that the tensors tell.
-
-    Raises:
-        CheckpointError: A tensor that sizes are read from is missing or mis-shaped.
-        ConfigError: The network has MulCA kernels that are not supported.
-    """
-    block = "fb_model.sequence_model.0"
-    sizes: dict[str, Any] = {
+    """Return every option of `NetworkConfig` that the tensors tell, and ``sub_band_features``."""
+    blocks = "fb_model.sequence_model"
+    n_taps = _shape(tensors, f"{blocks}.0.depthwise_conv.weight", 3)[-1]
+    return {
         "n_freqs": _shape(tensors, "fb_model.fc_output_layer.weight", 2)[0],
-        "tcn_hidden_size": _shape(tensors, f"{block}.conv1x1.weight", 3)[0],
-        "tcn_kernel_size": _shape(tensors, f"{block}.depthwise_conv.weight", 3)[-1],
-        "tcn_blocks": _count(tensors, "fb_model.sequence_model.{}.conv1x1.weight"),
+        "tcn_hidden_size": _shape(tensors, f"{blocks}.0.conv1x1.weight", 3)[0],
+        "tcn_kernel_size": _odd("the TCN's depthwise kernels have", n_taps),
+        "tcn_blocks": _count(tensors, blocks + ".{}.conv1x1.weight"),
         **_sub_band(tensors),
         **_attention(tensors),
     }
-    if sizes["tcn_kernel_size"] % 2 == 0:
-        raise CheckpointError(
-            f"the TCN's depthwise kernels have {sizes['tcn_kernel_size']} taps; expected an odd number"
-        )
-    return sizes
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
@@ -48,26 +39,10 @@ def _shape(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ..
     return shape
 
 
-def _sub_band(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    prefix = "sb_model.sequence_model"
-    if f"{prefix}.0.conv1x1.weight" in tensors:
-        return {
-            "sub_band_model": "TCN",
-            "sub_band_hidden_size": _shape(tensors, f"{prefix}.0.conv1x1.weight", 3)[0],
-            "sub_band_layers": _count(tensors, prefix + ".{}.conv1x1.weight"),
-        }
-    gates, hidden = _shape(tensors, f"{prefix}.weight_hh_l0", 2)
-    model = {4 * hidden: "LSTM", 3 * hidden: "GRU"}.get(gates)
-    if model is None:
-        raise CheckpointError(
-            f"tensor '{prefix}.weight_hh_l0' is mis-shaped: [{gates}, {hidden}]; "
-            "expected [4 H, H] (LSTM) or [3 H, H] (GRU)"
-        )
-    return {
-        "sub_band_model": model,
-        "sub_band_hidden_size": hidden,
-        "sub_band_layers": _count(tensors, prefix + ".weight_hh_l{}"),
-    }
+def _odd(what: str, n_taps: int) -> int:
+    if n_taps % 2 == 0:
+        raise CheckpointError(f"{what} {n_taps} taps; expected an odd number")
+    return n_taps
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
@@ -77,19 +52,41 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
     return number
 
 
+def _sub_band(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    prefix = "sb_model.sequence_model"
+    if f"{prefix}.0.conv1x1.weight" in tensors:
+        model: str | None = "TCN"
+        layers = prefix + ".{}.conv1x1.weight"
+        hidden, features, _ = _shape(tensors, layers.format(0), 3)
+    else:
+        layers = prefix + ".weight_hh_l{}"
+        gates, hidden = _shape(tensors, layers.format(0), 2)
+        _, features = _shape(tensors, f"{prefix}.weight_ih_l0", 2)
+        model = {4 * hidden: "LSTM", 3 * hidden: "GRU"}.get(gates)
+        if model is None:
+            raise CheckpointError(
+                f"tensor {layers.format(0)!r} is mis-shaped: [{gates}, {hidden}]; "
+                "expected [4 H, H] (LSTM) or [3 H, H] (GRU)"
+            )
+    return {
+        "sub_band_model": model,
+        "sub_band_hidden_size": hidden,
+        "sub_band_layers": _count(tensors, layers),
+        "sub_band_features": features,
+    }
+
+
 def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     prefix = "channel_attention."
     if not any(name.startswith(prefix) for name in tensors):
         return {"attention": None}
     if f"{prefix}conv.weight" in tensors:
-        kernel_size = _shape(tensors, f"{prefix}conv.weight", 3)[-1]
-        if kernel_size % 2 == 0:
-            raise CheckpointError(f"ECA's kernel has {kernel_size} taps; expected an odd number")
+        kernel_size = _odd("ECA's kernel has", _shape(tensors, f"{prefix}conv.weight", 3)[-1])
         return {"attention": "ECA", "kernel_sizes": (kernel_size,)}
     hidden = {"attention_hidden_size": _shape(tensors, f"{prefix}fc1.weight", 2)[0]}
     if f"{prefix}weight_sum" in tensors:
         return {"attention": "TSSE", "mulca": "simplified", **hidden}
-    scales = [f"{prefix}{scale}.0.weight" for scale in MulCA.scale_names()]
+    scales = [f"{prefix}{scale}.0.weight" for scale in MulCA.SCALES]
     if not any(scale in tensors for scale in scales):
         return hidden  # SE and CBAM have the same tensors: the config or the default decides
     kernels = [_shape(tensors, scale, 3) for scale in scales]
@@ -102,38 +99,24 @@ def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"attention": "TSSE", "mulca": "original", "kernel_sizes": sizes, **hidden}
 
 
-def sub_band_width(tensors: Mapping[str, Tensor]) -> int:
-    """Return the number of features that the sub-band model takes."""
-    prefix = "sb_model.sequence_model"
-    if f"{prefix}.0.conv1x1.weight" in tensors:
-        return _shape(tensors, f"{prefix}.0.conv1x1.weight", 3)[1]
-    return _shape(tensors, f"{prefix}.weight_ih_l0", 2)[1]
-
-
 def check_tensors(tensors: Mapping[str, Tensor], network: NetworkConfig) -> None:
-    """Compare names and shapes with those of the network.
-
-    Raises:
-        CheckpointError: Tensors are missing, unexpected or mis-shaped; names them.
-    """
+    """Compare names and shapes with those of the network; name what differs."""
     with torch.device("meta"):  # shapes only
         reference = FullSubNetPlus(network).state_dict()
-    expected = {name: tuple(value.shape) for name, value in reference.items()}
-    complaints = [
-        ("missing", [name for name in expected if name not in tensors]),
-        ("unexpected", [name for name in tensors if name not in expected]),
-        (
-            "mis-shaped",
-            [
-                f"{name} {list(tensors[name].shape)} for {list(shape)}"
-                for name, shape in expected.items()
-                if name in tensors and tuple(tensors[name].shape) != shape
-            ],
-        ),
-    ]
-    found = [f"{what}: {_first(names)}" for what, names in complaints if names]
-    if found:
-        raise CheckpointError(f"the tensors are not those of a FullSubNet+; {'; '.join(found)}")
+    expected = {name: list(value.shape) for name, value in reference.items()}
+    found = {name: list(value.shape) for name, value in tensors.items()}
+    complaints = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "mis-shaped": [
+            f"{name} {found[name]} for {shape}"
+            for name, shape in expected.items()
+            if found.get(name, shape) != shape
+        ],
+    }
+    texts = [f"{what}: {_first(names)}" for what, names in complaints.items() if names]
+    if texts:
+        raise CheckpointError(f"the tensors are not those of a FullSubNet+; {'; '.join(texts)}")
 
 
 def _first(names: list[str], most: int = 4) -> str:

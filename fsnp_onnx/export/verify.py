@@ -10,8 +10,7 @@ than 2e-5.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -50,23 +49,11 @@ def probe_sizes(min_frames: int, look_ahead: int, block_frames: int) -> tuple[tu
     return (min_frames, 1), (filling, 1), (other, 2), (max(LONG_FRAMES, 2 * filling), 1)
 
 
-def probed_bins(n_freqs: int, n_frames: int) -> list[int]:
-    """Return the bins a probe compares: all, or nine spread ones for the long probe.
-
-    Every bin of the reference's sub-band model takes the same time, and errors that grow with length
-    come from the full-band stage, which all bins share.
-    """
-    step = 1 if n_frames < LONG_FRAMES else max(1, n_freqs // 8)
-    return list(range(0, n_freqs, step))
-
-
 def noisy_speech(sample_rate_hz: int) -> NDArray[np.float32]:
     """Return seven seconds of read speech over a printer at 3 dB, float32 [N]."""
     samples, stored = audio.read(Path(__file__).with_name("speech.flac"))
-    resampled: NDArray[np.float32] = soxr.resample(
-        samples[:, 0], stored.sample_rate, sample_rate_hz
-    )
-    return resampled
+    speech: NDArray[np.float32] = soxr.resample(samples[:, 0], stored.sample_rate, sample_rate_hz)
+    return speech
 
 
 def probe_spectrum(
@@ -91,32 +78,17 @@ def probe_spectrum(
 def verify(
     model: bytes, network: FullSubNetPlus, sizes: Sequence[tuple[int, int]]
 ) -> tuple[Probe, ...]:
-    """Compare a file with its network on every probe.
+    """Compare the final bytes of a file with the float32 network on probes of (n_frames, batch).
 
-    Args:
-        model: The final bytes, metadata included.
-        network: The float32 torch network it was exported from.
-        sizes: (n_frames, batch) of every probe.
-
-    Returns:
-        The verification report.
-
-    Raises:
-        VerificationError: A probe is outside its tolerance; says which, and by how much.
+    Return the verification report. A probe outside its tolerance raises a VerificationError, which says
+    which one, and by how much.
     """
     session = MaskModel(model, provider="cpu")
     reference = copy.deepcopy(network).double()
-    with _one_thread():
-        return tuple(_probe(session, network, reference, size) for size in sizes)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Run torch on one thread: its threads wait by spinning, which is slow on a busy machine."""
     n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # they would wait by spinning, which is slow on a busy machine
     try:
-        yield
+        return tuple(_probe(session, network, reference, size) for size in sizes)
     finally:
         torch.set_num_threads(n_threads)
 
@@ -126,28 +98,30 @@ def _probe(
 ) -> Probe:
     n_frames, batch = size
     n_freqs = session.spec.stft.n_freqs
-    bins = probed_bins(n_freqs, n_frames)
+    # Every bin of the reference's sub-band model takes the same time. Errors that grow with length come
+    # from the full-band stage, which all bins share, so nine spread bins do for the long probe.
+    step = 1 if n_frames < LONG_FRAMES else max(1, n_freqs // 8)
+    bins = list(range(0, n_freqs, step))
     parts = probe_spectrum(session.spec.stft, n_frames, batch)
     tensors = [torch.from_numpy(part) for part in parts]
     with torch.no_grad():
         exact: Tensor = reference(*(tensor.double() for tensor in tensors), bins)
         rounded: Tensor = network(*tensors, bins)
     mask = torch.from_numpy(session.run(*parts))
+    probe = f"probe of {n_frames} frames, batch {batch}"
     if mask.shape != (batch, 2, n_freqs, n_frames):
         raise VerificationError(
-            f"probe of {n_frames} frames, batch {batch}: the graph returned {list(mask.shape)}, "
+            f"{probe}: the graph returned {list(mask.shape)}, "
             f"expected {[batch, 2, n_freqs, n_frames]}; no file was written"
         )
-    mask = mask[:, :, bins]
-    error = mask.double() - exact
+    error = mask[:, :, bins].double() - exact
     max_abs_error = error.abs().max().item()
-    tolerance = max(
-        ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * (rounded.double() - exact).abs().max().item()
-    )
+    torch_error = (rounded.double() - exact).abs().max().item()
+    tolerance = max(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * torch_error)
     if not max_abs_error <= tolerance:  # also catches NaN
         raise VerificationError(
-            f"probe of {n_frames} frames, batch {batch}: |graph - float64 network| is "
-            f"{max_abs_error:.3g}, tolerance {tolerance:.3g}; no file was written"
+            f"{probe}: |graph - float64 network| is {max_abs_error:.3g}, "
+            f"tolerance {tolerance:.3g}; no file was written"
         )
     return Probe(n_frames, batch, max_abs_error, tolerance, snr_db(exact.numpy(), error.numpy()))
 

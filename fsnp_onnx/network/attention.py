@@ -18,6 +18,8 @@ Attribute names are those of published checkpoints.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
@@ -28,23 +30,20 @@ class MulCA(nn.Module):
     Shape: [B, C, T] -> [B, C, T] with T at least the longest kernel.
     """
 
+    SCALES: Final = ("smallConv1d", "middleConv1d", "largeConv1d")
+
     def __init__(self, n_channels: int, n_hidden: int, kernel_sizes: tuple[int, ...]) -> None:
         super().__init__()
-        for name, kernel_size in zip(self.scale_names(), kernel_sizes, strict=True):
+        for name, kernel_size in zip(self.SCALES, kernel_sizes, strict=True):
             conv = nn.Conv1d(n_channels, n_channels, kernel_size, groups=n_channels)
             setattr(self, name, nn.Sequential(conv, nn.AdaptiveAvgPool1d(1), nn.ReLU()))
         self.feature_concate_fc = nn.Linear(3, 1)
         self.fc1 = nn.Linear(n_channels, n_hidden)
         self.fc2 = nn.Linear(n_hidden, n_channels)
 
-    @staticmethod
-    def scale_names() -> tuple[str, str, str]:
-        """Names of the three scales in a published checkpoint."""
-        return "smallConv1d", "middleConv1d", "largeConv1d"
-
     def squeeze(self, x: Tensor) -> Tensor:
         """Return one feature per bin and scale, [B, C, 3]."""
-        return torch.cat([getattr(self, name)(x) for name in self.scale_names()], dim=2)
+        return torch.cat([getattr(self, name)(x) for name in self.SCALES], dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply in the gates, [B, C, T] -> [B, C, T]."""
@@ -57,18 +56,13 @@ class EquivalentMulCA(MulCA):
     def squeeze(self, x: Tensor) -> Tensor:
         """Return one feature per bin and scale, [B, C, 3]."""
         total = x.double().sum(-1)
-        features = []
-        for name in self.scale_names():
-            conv = getattr(self, name)[0]
-            features.append(_mean_of_convolution(x, total, conv.weight, conv.bias))
-        return torch.relu(torch.stack(features, dim=2))
+        convs = [getattr(self, name)[0] for name in self.SCALES]
+        means = [_mean_of_convolution(x, total, conv.weight, conv.bias) for conv in convs]
+        return torch.relu(torch.stack(means, dim=2))
 
 
 class SimplifiedMulCA(nn.Module):
-    """MulCA on the plain mean over time.
-
-    Shape: [B, C, T] -> [B, C, T].
-    """
+    """MulCA on the plain mean over time. Shape: [B, C, T] -> [B, C, T]."""
 
     def __init__(self, n_channels: int, n_hidden: int) -> None:
         super().__init__()
@@ -82,7 +76,7 @@ class SimplifiedMulCA(nn.Module):
     def from_original(cls, mulca: MulCA) -> SimplifiedMulCA:
         """Convert trained convolutions: weight_sum is the sum over taps, the bias stays."""
         simplified = cls(mulca.fc1.in_features, mulca.fc1.out_features)
-        convs = [getattr(mulca, name)[0] for name in mulca.scale_names()]
+        convs = [getattr(mulca, name)[0] for name in mulca.SCALES]
         with torch.no_grad():
             simplified.weight_sum.copy_(torch.stack([c.weight.sum((1, 2)) for c in convs], 1)[None])
             simplified.bias.copy_(torch.stack([c.bias for c in convs], 1)[None])
@@ -150,16 +144,10 @@ def _mean_over_time(x: Tensor) -> Tensor:
 
 
 def _mean_of_convolution(x: Tensor, total: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Mean over time of a depthwise convolution, without computing it.
+    """Mean over time [B, C] of a depthwise convolution of x [B, C, T], without computing it.
 
-    Args:
-        x: Input [B, C, T].
-        total: Its sum over time [B, C], float64: the edges are small against it.
-        weight: Kernel [C, 1, K].
-        bias: Bias [C].
-
-    Returns:
-        [B, C] in the type of x.
+    The total is the sum of x over time [B, C], float64: the edges are small against it. The kernel is
+    [C, 1, K], the bias [C].
     """
     kernel_size = weight.shape[-1]
     n_outputs = x.shape[-1] - kernel_size + 1

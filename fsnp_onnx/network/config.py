@@ -17,7 +17,6 @@ Norm = Literal[
     "offline_gaussian_norm",
     "cumulative_layer_norm",
 ]
-NORMS: Final[tuple[Norm, ...]] = get_args(Norm)
 
 
 @dataclass(frozen=True, slots=True)

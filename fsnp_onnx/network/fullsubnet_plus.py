@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from fsnp_onnx.network.norms import normalise, statistics
 from fsnp_onnx.network.sequence import RecurrentModel, TcnModel
 
 Branch = Literal["", "_real", "_imag"]
+ATTENTIONS: Final = ("channel_attention", "channel_attention_real", "channel_attention_imag")
 
 
 class FullSubNetPlus(nn.Module):
@@ -32,10 +33,8 @@ class FullSubNetPlus(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        if config.attention:
-            self.channel_attention = build_attention(config)
-            self.channel_attention_real = build_attention(config)
-            self.channel_attention_imag = build_attention(config)
+        for name in ATTENTIONS if config.attention else ():
+            setattr(self, name, build_attention(config))
         n_freqs = config.n_freqs
         tcn = (config.tcn_hidden_size, config.tcn_blocks, config.tcn_kernel_size)
         self.fb_model = TcnModel(n_freqs, n_freqs, tcn, config.fb_activation)
@@ -51,18 +50,14 @@ class FullSubNetPlus(nn.Module):
         return attended
 
     def branch_input(
-        self,
-        branch: Branch,
-        noisy_real: Tensor,
-        noisy_imag: Tensor,
-        sum_dtype: torch.dtype | None = None,
+        self, branch: Branch, real: Tensor, imag: Tensor, sum_dtype: torch.dtype | None = None
     ) -> Tensor:
         """Return the normalised and attended input of one branch, [B, F, T + look_ahead].
 
         The sums of the norm are taken in ``sum_dtype``, by default that of the spectrum.
         """
-        magnitude = torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag)
-        parts = {"": magnitude, "_real": noisy_real, "_imag": noisy_imag}
+        magnitude = torch.sqrt(real * real + imag * imag)
+        parts = {"": magnitude, "_real": real, "_imag": imag}
         divided_by = magnitude if self.config.complex_norm == "magnitude" else parts[branch]
         padding = (0, self.config.look_ahead)
         x, divided_by = (nn.functional.pad(part, padding) for part in (parts[branch], divided_by))
@@ -71,22 +66,12 @@ class FullSubNetPlus(nn.Module):
         return self.attend(branch, normalise(x, (centre, spread.to(x.dtype))))
 
     def full_band(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
-        """Run the three full-band branches.
-
-        Args:
-            noisy_real: Real part of the noisy spectrum [B, F, T].
-            noisy_imag: Imaginary part [B, F, T].
-
-        Returns:
-            The attended magnitude and the three TCN outputs, each [B, F, T + look_ahead].
-        """
-        attended = self.branch_input("", noisy_real, noisy_imag)
-        return (
-            attended,
-            self.fb_model(attended),
-            self.fb_model_real(self.branch_input("_real", noisy_real, noisy_imag)),
-            self.fb_model_imag(self.branch_input("_imag", noisy_real, noisy_imag)),
-        )
+        """Return the attended magnitude and the three TCN outputs, each [B, F, T + look_ahead]."""
+        spectrum = (noisy_real, noisy_imag)
+        attended = self.branch_input("", *spectrum)
+        real = self.fb_model_real(self.branch_input("_real", *spectrum))
+        imag = self.fb_model_imag(self.branch_input("_imag", *spectrum))
+        return attended, self.fb_model(attended), real, imag
 
     def sub_band_input(self, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
         """Return the normalised neighbourhoods, [B, F, features, T + look_ahead]."""
@@ -124,12 +109,9 @@ class FullSubNetPlus(nn.Module):
 
 
 def neighbourhoods(config: NetworkConfig) -> Tensor:
-    """Return which rows of the four stacked [F, T] sources each bin sees.
+    """Return which of the 4 F rows magnitude, full-band magnitude, real, imag each bin sees.
 
-    Both ends are reflected without repeating the edge.
-
-    Returns:
-        Indices [F, features] of int64 into the 4 F rows magnitude, full-band magnitude, real, imag.
+    The result is int64 [F, features]. Both ends are reflected without repeating the edge.
     """
     n_freqs = config.n_freqs
 
@@ -152,14 +134,14 @@ def with_mulca(network: FullSubNetPlus, variant: MulcaVariant | None) -> FullSub
     if variant is None or network.config.mulca == variant:
         return converted
     converted.config = replace(network.config, mulca=variant)
-    for branch in ("channel_attention", "channel_attention_real", "channel_attention_imag"):
-        trained = getattr(network, branch)
+    for name in ATTENTIONS:
+        trained = getattr(network, name)
         if variant == "simplified":
             attention: nn.Module = att.SimplifiedMulCA.from_original(trained)
         else:
             attention = build_attention(converted.config)
             attention.load_state_dict(trained.state_dict())
-        setattr(converted, branch, attention.to(trained.fc1.weight.dtype))
+        setattr(converted, name, attention.to(trained.fc1.weight.dtype))
     return converted.eval()
 
 

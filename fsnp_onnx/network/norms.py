@@ -45,15 +45,9 @@ def normalise(x: Tensor, statistics: Statistics) -> Tensor:
 
 
 def statistics(x: Tensor, norm: Norm) -> Statistics:
-    """Compute centre and spread of ``x``, in its own precision.
+    """Compute centre and spread of x [B, ..., C, T], in its own precision, shaped to broadcast with x.
 
-    Args:
-        x: [B, ..., C, T]. Offline norms average over everything but B, cumulative ones over C and
-            the frames up to each.
-        norm: Name of the normalisation.
-
-    Returns:
-        Centre and spread, shaped to broadcast with x.
+    Offline norms average over everything but B, cumulative ones over C and the frames up to each.
     """
     if not is_cumulative(norm):
         dims = tuple(range(1, x.dim()))
@@ -66,14 +60,9 @@ def statistics(x: Tensor, norm: Norm) -> Statistics:
 
 
 def offline_statistics(totals: Sequence[Tensor], n_entries: Tensor | int) -> Statistics:
-    """Compute the statistics of an offline norm from sums over all entries.
+    """Compute centre and spread of an offline norm from float64 sums over all entries.
 
-    Args:
-        totals: Sum of all entries, for the Gaussian norm followed by that of their squares, float64.
-        n_entries: Number of entries.
-
-    Returns:
-        Centre (None for the Laplace norm) and spread, shaped as a total.
+    For the Gaussian norm the sum of the entries is followed by that of their squares.
     """
     mean = totals[0] / n_entries
     if len(totals) == 1:
@@ -85,15 +74,9 @@ def offline_statistics(totals: Sequence[Tensor], n_entries: Tensor | int) -> Sta
 def cumulative_statistics(
     sums: Tensor, sums_of_squares: Tensor | None, n_entries: int
 ) -> Statistics:
-    """Compute running statistics from the sums of each frame.
+    """Compute running centre and spread [..., T] from the sums over the entries of each frame [..., T].
 
-    Args:
-        sums: Sum of a frame's entries [..., T].
-        sums_of_squares: Likewise of their squares, None for the Laplace norm.
-        n_entries: Entries per frame.
-
-    Returns:
-        Centre (None for the Laplace norm) and spread, shaped as ``sums``.
+    The sums of squares are None for the Laplace norm.
     """
     counts = n_entries * torch.ones_like(sums).cumsum(-1)
     totals = sums.cumsum(-1)

@@ -84,11 +84,5 @@ class RecurrentModel(nn.Module):
 
 def activation_module(activation: Activation | None) -> nn.Module:
     """Return the activation's module, the identity for None."""
-    if activation is None:
-        return nn.Identity()
-    modules: dict[Activation, nn.Module] = {
-        "ReLU": nn.ReLU(),
-        "Tanh": nn.Tanh(),
-        "ReLU6": nn.ReLU6(),
-    }
-    return modules[activation]
+    module: nn.Module = getattr(nn, activation or "Identity")()
+    return module

@@ -21,7 +21,7 @@ from evaluation.mixtures import Item
 from evaluation.result import Evaluation
 from evaluation.scoring import Enhance, System
 from fsnp_onnx import Enhancer
-from fsnp_onnx.export.options import ExportOptions
+from fsnp_onnx.export.graph.sub_band import BLOCK_FRAMES
 
 N_FREQS, N_HIDDEN, N_FEATURES, HOP = 33, 8, 10, 32
 
@@ -185,7 +185,7 @@ def test_the_multiplications_of_a_layer_are_those_of_its_equations() -> None:
 @pytest.mark.slow
 def test_the_arithmetic_of_the_layers_is_counted_over_all_blocks(tiny: Network) -> None:
     found = gemm.measure(tiny, threads=1, seconds=1, repeats=1)["precisions"]["float32"]
-    block = ExportOptions().block_frames
+    block = BLOCK_FRAMES
     frames = -(-(1 + 16000 // HOP + 2) // block) * block
     of_a_frame = N_FREQS * 4 * N_HIDDEN * (N_FEATURES + N_HIDDEN)
     assert found["macs"] == frames * of_a_frame

@@ -160,7 +160,7 @@ def test_damage_to_a_tensor_that_sizes_are_read_from_is_an_error(name: str, dama
 
 def test_mulca_over_several_sub_bands_is_refused_by_its_kernels() -> None:
     tensors = state_dict()
-    for scale, size in zip(MulCA.scale_names(), (3, 5, 10), strict=True):
+    for scale, size in zip(MulCA.SCALES, (3, 5, 10), strict=True):
         tensors[f"channel_attention.{scale}.0.weight"] = torch.ones(17, 2, size)
     with pytest.raises(ConfigError, match="subband_num"):
         infer(tensors, None)

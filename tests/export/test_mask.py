@@ -18,8 +18,6 @@ from tests.export.conftest import OPSET, SmallExport, open_session, run
 from tests.export.small import CONFIG, small_network
 from tests.golden import Array
 
-BLOCK_FRAMES = 8
-
 
 def noise(batch: int, n_frames: int) -> tuple[Array, Array]:
     rng = np.random.default_rng(n_frames)
@@ -35,7 +33,7 @@ def exact(network: FullSubNetPlus, real: Array, imag: Array) -> np.ndarray:
 
 
 def joined(full_band: onnx.ModelProto, block: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    return open_session(mask_model(full_band, sub_band_stage(block, CONFIG, BLOCK_FRAMES), CONFIG))
+    return open_session(mask_model(full_band, sub_band_stage(block, CONFIG), CONFIG))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +56,7 @@ def test_another_second_stage_gives_the_network_that_has_both(
     other = small_network(seed=1)
     hybrid = small_network()
     hybrid.sb_model = other.sb_model
-    mixed = joined(small_export.full_band[0], sub_band_block(other, BLOCK_FRAMES, OPSET))
+    mixed = joined(small_export.full_band[0], sub_band_block(other, OPSET))
     parts = noise(2, 30)
     np.testing.assert_allclose(run(mixed, *parts), exact(hybrid, *parts), atol=2e-5)
     assert np.abs(run(mixed, *parts) - run(session, *parts)).max() > 1e-2
@@ -67,8 +65,6 @@ def test_another_second_stage_gives_the_network_that_has_both(
 def test_joining_leaves_the_stages_as_they_were(small_export: SmallExport) -> None:
     full_band, block = small_export.full_band[0], small_export.block[0]
     before = full_band.SerializeToString(), block.SerializeToString()
-    first, second = (
-        mask_model(full_band, sub_band_stage(block, CONFIG, BLOCK_FRAMES), CONFIG) for _ in range(2)
-    )
+    first, second = (mask_model(full_band, sub_band_stage(block, CONFIG), CONFIG) for _ in range(2))
     assert first == second
     assert before == (full_band.SerializeToString(), block.SerializeToString())

@@ -23,13 +23,10 @@ from tests.export.small import CONFIG
 @pytest.mark.parametrize(
     ("options", "argument"),
     [
-        ({"block_frames": 0}, "block_frames"),
-        ({"block_frames": 5000}, "block_frames"),
         ({"opset": 17}, "opset"),
         ({"precision": "int4"}, "precision"),
         ({"min_snr_db": math.nan}, "min_snr_db"),
         ({"min_snr_db": -1.0}, "min_snr_db"),
-        ({"precision": "int8", "simplify": False}, "precision"),
     ],
     ids=str,
 )

@@ -34,7 +34,7 @@ def test_what_a_recurrent_layer_returns_is_not_copied_and_stays_the_same(
     name: Literal["LSTM", "GRU"],
 ) -> None:
     config = replace(CONFIG, sub_band_model=name)
-    exported = sub_band_block(FullSubNetPlus(config), N_FRAMES, 18)
+    exported = sub_band_block(FullSubNetPlus(config), 18, N_FRAMES)
     simplified = simplify(exported)
     assert readers_of_recurrent_layers(exported) == ["Transpose"] * 2
     assert readers_of_recurrent_layers(simplified) == ["Reshape"] * 2

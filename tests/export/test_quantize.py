@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from fsnp_onnx import Enhancer
+from fsnp_onnx.export import pipeline
 from fsnp_onnx.export.checkpoint import read_checkpoint
 from fsnp_onnx.export.fidelity import recordings
 from fsnp_onnx.export.graph import quantize as quantization
@@ -43,12 +44,17 @@ def test_rounded_weights_are_half_a_step_off_at_most(weights: NDArray[np.float32
 
 
 @pytest.fixture(scope="module")
-def default_stage() -> onnx.ModelProto:
-    """The default model's sub-band stage for blocks of eight frames."""
+def exported_block() -> onnx.ModelProto:
+    """A block of the default model's stage two, eight frames, as exported from torch."""
     loaded = read_checkpoint(DEFAULT_CHECKPOINT)
     network = FullSubNetPlus(infer(loaded.tensors, loaded.config).network).eval()
     network.load_state_dict(loaded.tensors)
-    return simplify(sub_band_block(network, 8, 18))
+    return sub_band_block(network, 18, 8)
+
+
+@pytest.fixture(scope="module")
+def default_stage(exported_block: onnx.ModelProto) -> onnx.ModelProto:
+    return simplify(exported_block)
 
 
 def block(stage: onnx.ModelProto, level: float = 1.0) -> Stage:
@@ -108,13 +114,17 @@ def test_every_sub_band_weight_matrix_is_int8(default_stage: onnx.ModelProto) ->
 
 
 @pytest.fixture(scope="module")
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
-    return export_checkpoint(
-        DEFAULT_CHECKPOINT,
-        tmp_path_factory.mktemp("int8") / "default.onnx",
-        mulca=["original"],
-        options=ExportOptions(precision="int8"),
-    )
+def quantised(
+    tmp_path_factory: pytest.TempPathFactory, exported_block: onnx.ModelProto
+) -> ExportReport:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "sub_band_block", lambda *_: exported_block)
+        return export_checkpoint(
+            DEFAULT_CHECKPOINT,
+            tmp_path_factory.mktemp("int8") / "default.onnx",
+            mulca=["original"],
+            options=ExportOptions(precision="int8"),
+        )
 
 
 @pytest.mark.slow

@@ -11,5 +11,6 @@ Interfaces, one file each::
 
     mask.py           both stages joined: noisy_real, noisy_imag -> mask
 
-Tools: torch_export.py (module -> ONNX), passes.py (simplify, float16 storage), quantize.py (int8).
+Tools: torch_export.py (module -> ONNX), text.py (for graphs written as text), passes.py (simplify, float16
+storage), quantize.py (int8).
 """

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from onnx import compose, helper, numpy_helper, parser
 from torch import Tensor, nn
 
-from fsnp_onnx.export.graph.statistics import SOURCES, export_statistics
+from fsnp_onnx.export.graph.statistics import SOURCES
 from fsnp_onnx.export.graph.tcn import array, tcn_block, tcn_block_weights, tcn_blocks
-from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, Port, export_module
+from fsnp_onnx.export.graph.text import DOUBLE, FLOAT, lines
+from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, export_module
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import Branch, FullSubNetPlus
@@ -34,62 +35,62 @@ from fsnp_onnx.spec import INPUT_NAMES
 
 BRANCHES: Final[tuple[Branch, ...]] = ("", "_real", "_imag")
 FRAMES_PER_BLOCK: Final = 256  # half a megabyte per hidden tensor: what stays in a core's cache
-_DOUBLE: Final = int(onnx.TensorProto.DOUBLE)
+_ACTIVATIONS: Final = {
+    "ReLU": "Relu(linear)",
+    "ReLU6": "Clip(linear, float_zero, six)",
+    "Tanh": "Tanh(linear)",
+    None: "Identity(linear)",
+}
 
 
-def full_band_stage(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
-    """Build stage one.
+def full_band_stage(
+    network: FullSubNetPlus, statistics: onnx.ModelProto, opset: int
+) -> onnx.ModelProto:
+    """Build stage one, with the statistics of statistics.py at its end.
 
-    Returns:
-        ``noisy_real, noisy_imag`` [B, F, T] -> ``attended, fb, fb_real, fb_imag``
-        [T + look_ahead, B, F], filled up to whole blocks of frames, and ``spread[, centre]``.
+    It maps ``noisy_real, noisy_imag`` [B, F, T] to ``attended, fb, fb_real, fb_imag``
+    [T + look_ahead, B, F], filled up to whole blocks of frames, and ``spread[, centre]``.
     """
     inputs = [_export_branch_input(network, branch, opset) for branch in BRANCHES]
-    pieces = [*(model.graph for model in inputs), tcn_glue(network)]
-    pieces.append(export_statistics(network, opset).graph)
+    pieces = [*(model.graph for model in inputs), tcn_glue(network), statistics.graph]
     shape: list[str | int] = ["padded_frames", "batch", network.config.n_freqs]
+    sources = [helper.make_tensor_value_info(name, FLOAT, shape) for name in SOURCES]
     graph = helper.make_graph(
         [node for piece in pieces for node in piece.node],
         "full_band",
         inputs[0].graph.input,
-        [
-            *(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, shape) for n in SOURCES),
-            *pieces[-1].output,
-        ],
+        [*sources, *statistics.graph.output],
         [weight for piece in pieces for weight in piece.initializer],
     )
-    return helper.make_model(
-        graph, opset_imports=inputs[0].opset_import, ir_version=inputs[0].ir_version
-    )
+    first = inputs[0]
+    return helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
 
 
 def _export_branch_input(network: FullSubNetPlus, branch: Branch, opset: int) -> onnx.ModelProto:
     example = torch.ones(EXAMPLE_BATCH, network.config.n_freqs, EXAMPLE_FRAMES)
-    inputs = {Port(name, (0, 2)): example for name in INPUT_NAMES}
-    sums = () if branch else norms.sums_over_time(network.config.norm)
-    outputs = [Port(f"input{branch}", (0, 1))]
-    outputs += [Port(f"attended_{name}", (0,)) for name in sums]
-    model = export_module(BranchInput(network, branch), inputs, outputs, opset)
+    inputs = dict.fromkeys(INPUT_NAMES, (example, (0, 2)))
+    module = BranchInput(network, branch)
+    outputs = {f"input{branch}": (0, 1), **{f"attended_{name}": (0,) for name in module.sums}}
+    model = export_module(module, inputs, outputs, opset)
     return compose.add_prefix(model, f"branch{branch}_", rename_inputs=False, rename_outputs=False)
 
 
 class BranchInput(nn.Module):
-    """Noisy spectrum -> the input of one branch's TCN and its sums over time.
+    """Two [B, F, T] -> the input of one branch's TCN, [T + look_ahead, B, F].
 
-    Shape: two [B, F, T] -> [T + look_ahead, B, F]; the magnitude, which is also a source of the sub-band
-    model, with the float64 sums [B, F] that its norm needs.
+    The magnitude is also a source of stage two and comes with the float64 sums [B, F] of the norm there.
     """
 
     def __init__(self, network: FullSubNetPlus, branch: Branch) -> None:
         super().__init__()
         self.network = network
         self.branch = branch
-        self.n_sums = 0 if branch else len(norms.sums_over_time(network.config.norm))
+        self.sums = () if branch else norms.sums_over_time(network.config.norm)
 
     def forward(self, noisy_real: Tensor, noisy_imag: Tensor) -> tuple[Tensor, ...]:
         """Return the input and its sums."""
         x = self.network.branch_input(self.branch, noisy_real, noisy_imag, torch.float64)
-        sums = [(x.double() ** power).sum(-1) for power in range(1, self.n_sums + 1)]
+        sums = [(x.double() ** power).sum(-1) for power in range(1, len(self.sums) + 1)]
         return (x.permute(2, 0, 1).contiguous(), *sums)
 
 
@@ -102,8 +103,8 @@ def tcn_glue(network: FullSubNetPlus) -> onnx.GraphProto:
     and ``fb_squares``, float64 [B, F], and so on.
     """
     config = network.config
-    models = (network.fb_model, network.fb_model_real, network.fb_model_imag)
-    branches = [_branch(b, model, config) for b, model in zip(BRANCHES, models, strict=True)]
+    models: dict[Branch, TcnModel] = {b: getattr(network, f"fb_model{b}") for b in BRANCHES}
+    branches = [_branch(branch, model, config) for branch, model in models.items()]
     graph = parser.parse_graph(f"""
     tcns () => () <{_constants(config)}>
     {{
@@ -129,12 +130,14 @@ def tcn_glue(network: FullSubNetPlus) -> onnx.GraphProto:
       sums_shape = Concat<axis: int = 0>(batch, n_freqs)
       no_sum_yet = ConstantOfShape<value: tensor = double[1] {{0}}>(sum_shape)
       no_sums_yet = ConstantOfShape<value: tensor = double[1] {{0}}>(sums_shape)
-      n_frames_double = Cast<to: int = {_DOUBLE}>(n_frames)
+      n_frames_double = Cast<to: int = {DOUBLE}>(n_frames)
       n_entries = Mul(n_frames_double, n_hidden_double)
       {"".join(branches)}
     }}""")
-    for branch, model in zip(BRANCHES, models, strict=True):
-        for name, values in (_stacked(model) | _linear(model)).items():
+    for branch, model in models.items():
+        layer = model.fc_output_layer
+        linear = {"linear_weight": array(layer.weight), "linear_bias": array(layer.bias)}
+        for name, values in (_stacked(model) | linear).items():
             graph.initializer.append(numpy_helper.from_array(values, f"fb{branch}_{name}"))
     return graph
 
@@ -157,7 +160,7 @@ def _branch(suffix: Branch, model: TcnModel, config: NetworkConfig) -> str:
     """A Loop over the TCN blocks of one branch, then its linear layer."""
     branch = f"fb{suffix}"
     carried = f"float[blocks,block_frames,batch,{config.n_freqs}]"
-    weights = _lines(f"{{0}} = Gather({branch}_{{0}}, number)", _stacked(model))
+    weights = lines(f"{{0}} = Gather({branch}_{{0}}, number)", _stacked(model))
     return f"""
       attended{suffix} = Pad(input{suffix}, to_whole_blocks)
       {branch}_first = Reshape(attended{suffix}, blocks_shape)
@@ -177,10 +180,8 @@ def _linear_layer(branch: str, config: NetworkConfig) -> str:
     """ReLU, linear layer and activation in blocks of frames, and the sums for the sub-band norm."""
     sums = norms.sums_over_time(config.norm)
     row_sum = f"double[batch,{config.n_freqs}]"
-    before = "".join(f"{row_sum} {name}, " for name in sums)
-    after = "".join(f"{row_sum} new_{name}, " for name in sums)
     terms = {
-        "sums": f"of_sums = Cast<to: int = {_DOUBLE}>(output)",
+        "sums": f"of_sums = Cast<to: int = {DOUBLE}>(output)",
         "squares": "of_squares = Mul(of_sums, of_sums)",
     }
     results = ", ".join(f"{branch}_{name}" for name in (*sums, "blocks"))
@@ -188,48 +189,29 @@ def _linear_layer(branch: str, config: NetworkConfig) -> str:
       {branch}_x = Reshape({branch}_last, input_shape)
       {results} = Scan <
         num_scan_inputs: int = 2,
-        body: graph = linear_layer ({before}int64[1] start, int64[1] stop)
-          => ({after}float[block_frames,batch,{config.n_freqs}] padded_output)
+        body: graph = linear_layer ({lines(row_sum + " {0}, ", sums)} int64[1] start, int64[1] stop)
+          => ({lines(row_sum + " new_{0}, ", sums)} float[block_frames,batch,{config.n_freqs}] padded_output)
         {{
           frames = Slice({branch}_x, start, stop, time_axis)
           rectified = Relu(frames)
           rows = Reshape(rectified, input_rows)
           linear = Gemm<transB: int = 1>(rows, {branch}_linear_weight, {branch}_linear_bias)
-          active = {_activation(config)}
+          active = {_ACTIVATIONS[config.fb_activation]}
           output = Reshape(active, input_shape)
           n_block_frames = Sub(stop, start)
           n_missing = Sub(block, n_block_frames)
           at_the_end = Concat<axis: int = 0>(zero, zero, zero, n_missing, zero, zero)
           padded_output = Pad(output, at_the_end)
-          {_lines("{0}", [terms[name] for name in sums])}
-          {_lines("block_{0} = ReduceSum<keepdims: int = 0>(of_{0}, time_axis)", sums)}
-          {_lines("new_{0} = Add({0}, block_{0})", sums)}
+          {lines("{0}", [terms[name] for name in sums])}
+          {lines("block_{0} = ReduceSum<keepdims: int = 0>(of_{0}, time_axis)", sums)}
+          {lines("new_{0} = Add({0}, block_{0})", sums)}
         }}
       > ({"no_sums_yet, " * len(sums)} starts, stops)
       {branch} = Reshape({branch}_blocks, input_shape)
     """
 
 
-def _activation(config: NetworkConfig) -> str:
-    operators = {
-        "ReLU": "Relu(linear)",
-        "ReLU6": "Clip(linear, float_zero, six)",
-        "Tanh": "Tanh(linear)",
-        None: "Identity(linear)",
-    }
-    return operators[config.fb_activation]
-
-
 def _stacked(model: TcnModel) -> dict[str, NDArray[Any]]:
     """Weights of all TCN blocks, stacked along a first axis for the Loop to index."""
     rows = [tcn_block_weights(block) for block in tcn_blocks(model)]
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def _linear(model: TcnModel) -> dict[str, NDArray[Any]]:
-    layer = model.fc_output_layer
-    return {"linear_weight": array(layer.weight), "linear_bias": array(layer.bias)}
-
-
-def _lines(template: str, names: Any) -> str:
-    return "\n          ".join(template.format(name) for name in names)

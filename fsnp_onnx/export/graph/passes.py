@@ -16,14 +16,11 @@ _WORTH_IT: Final = 256  # weights; a Cast node needs room as well
 
 
 def simplify(stage: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a stage with folded constants, without dead nodes and without two kinds of copies.
+    """Return an exported stage with folded constants, without dead nodes and two kinds of copies.
 
     PyTorch's exporter transposes what an LSTM or GRU returns, [T, 1, rows, H], to [T, rows, 1, H].
     The one direction is an axis of length one, so a Reshape gives the same and copies nothing. And it
     slices the state of the one layer out of the states, which is all of them.
-
-    Args:
-        stage: A stage as exported; its recurrent layers have one direction.
     """
     model: onnx.ModelProto
     model, _ = onnxsim.simplify(stage)
@@ -74,27 +71,22 @@ def store_as_float16(graph: onnx.GraphProto) -> None:
     """Store weights that are float16 numbers as float16 and cast them back inside the graph.
 
     A network whose weights were rounded to float16 after training takes half the space. ONNX Runtime
-    folds the casts when it opens the file, so neither numbers nor speed change.
-
-    Args:
-        graph: Changed in place, bodies of Scans and Loops included.
+    folds the casts when it opens the file, so neither numbers nor speed change. The graph is changed in
+    place, bodies of Scans and Loops included.
     """
-    casts = []
-    for weight in graph.initializer:
-        if weight.data_type != TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(weight)
-        with np.errstate(over="ignore"):
-            halves = values.astype(np.float16)
-        if values.size < _WORTH_IT or not np.array_equal(halves.astype(np.float32), values):
-            continue
-        name = weight.name
-        weight.CopyFrom(numpy_helper.from_array(halves, f"{name}_float16"))
-        casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
     nodes = list(graph.node)
     del graph.node[:]
-    graph.node.extend([*casts, *nodes])
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                store_as_float16(attribute.g)
+    for weight in graph.initializer:
+        values, name = numpy_helper.to_array(weight), weight.name
+        if values.dtype != np.float32 or values.size < _WORTH_IT:
+            continue
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if np.array_equal(halves.astype(np.float32), values):
+            weight.CopyFrom(numpy_helper.from_array(halves, f"{name}_float16"))
+            cast = helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT)
+            graph.node.append(cast)
+    graph.node.extend(nodes)
+    for attribute in [attribute for node in graph.node for attribute in node.attribute]:
+        if attribute.HasField("g"):
+            store_as_float16(attribute.g)

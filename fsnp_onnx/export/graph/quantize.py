@@ -55,11 +55,7 @@ split (float[n, rows, features] x) => (float[n, rows, columns] split_x)
 
 
 def require_quantisable(config: NetworkConfig) -> None:
-    """Refuse a network that ONNX Runtime cannot run in 8 bits.
-
-    Raises:
-        ArgumentError: The sub-band model is not an LSTM.
-    """
+    """Refuse a network that ONNX Runtime cannot run in 8 bits."""
     if config.sub_band_model != "LSTM":
         raise ArgumentError(
             "precision",
@@ -69,11 +65,7 @@ def require_quantisable(config: NetworkConfig) -> None:
 
 
 def quantize(sub_band: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a sub-band stage whose LSTM layers multiply 8-bit matrices; the rest stays float32.
-
-    Args:
-        sub_band: One block of stage two, simplified.
-    """
+    """Return a simplified block of stage two whose LSTM layers multiply 8-bit matrices."""
     model = onnx.ModelProto()
     model.CopyFrom(sub_band)
     _split_input(model.graph, next(node for node in model.graph.node if node.op_type == "LSTM"))
@@ -102,38 +94,26 @@ def _split_input(graph: onnx.GraphProto, layer: onnx.NodeProto) -> None:
 
 def _quantize_layer(graph: onnx.GraphProto, layer: onnx.NodeProto) -> None:
     """Turn LSTM(X, W, R, B, lengths, h, c) into DynamicQuantizeLSTM(..., P, scales, zero points)."""
-    names: list[str] = []
-    for port in (1, 2):
-        weights = _initializer(graph, layer.input[port])
-        rounded, scale = round_rows(numpy_helper.to_array(weights)[0])
-        name = weights.name
-        weights.CopyFrom(numpy_helper.from_array(rounded.T[None].copy(), name))
-        graph.initializer.extend(
-            [
-                numpy_helper.from_array(scale[None], f"{name}_scale"),
-                numpy_helper.from_array(np.zeros((1, scale.size), np.int8), f"{name}_zero"),
-            ]
-        )
-        names += [f"{name}_scale", f"{name}_zero"]
     peepholes = [""] * (8 - len(layer.input))
-    layer.input.extend([*peepholes, *names])
+    layer.input.extend(peepholes)
+    for name in layer.input[1:3]:
+        weights = _initializer(graph, name)
+        rounded, scale = round_rows(numpy_helper.to_array(weights)[0])
+        zero_points = np.zeros((1, scale.size), np.int8)
+        weights.CopyFrom(numpy_helper.from_array(rounded.T[None].copy(), name))
+        graph.initializer.append(numpy_helper.from_array(scale[None], f"{name}_scale"))
+        graph.initializer.append(numpy_helper.from_array(zero_points, f"{name}_zero"))
+        layer.input.extend([f"{name}_scale", f"{name}_zero"])
     layer.op_type, layer.domain = "DynamicQuantizeLSTM", _CONTRIB_DOMAIN
-    kept = [
-        a for a in layer.attribute if a.name != "layout"
-    ]  # an attribute it does not have; its layout is 0
+    kept = [a for a in layer.attribute if a.name != "layout"]  # it has none; its layout is 0
     del layer.attribute[:]
     layer.attribute.extend(kept)
 
 
 def round_rows(weights: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round a matrix to 8 bits, every row on its own scale.
+    """Round a matrix [rows, columns] to int8 in +-127, every row on its own scale, float32 [rows].
 
-    Args:
-        weights: float32 [rows, columns].
-
-    Returns:
-        int8 [rows, columns] in +-127 and scales float32 [rows]; their product is the matrix to half
-        a scale.
+    The product of both is the matrix to half a scale.
     """
     peak = np.abs(weights).max(axis=1)
     smallest = np.finfo(np.float32).tiny  # a smaller scale would lose bits of its own

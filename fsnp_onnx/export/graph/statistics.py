@@ -14,7 +14,7 @@ import torch
 from onnx import compose
 from torch import Tensor, nn
 
-from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, Port, export_module
+from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, Axes, export_module
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import Norm
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, neighbourhoods
@@ -30,28 +30,26 @@ def statistics_names(norm: Norm) -> tuple[str, ...]:
 def export_statistics(network: FullSubNetPlus, opset: int) -> onnx.ModelProto:
     """Export the statistics: from sums over time, or for cumulative norms from the sources."""
     config = network.config
-    inputs: dict[Port, Tensor] = {}
     if norms.is_cumulative(config.norm):
+        axes: Axes = (0, 1)
         source = torch.ones(EXAMPLE_FRAMES, EXAMPLE_BATCH, config.n_freqs)
-        inputs = {Port(name, (0, 1)): source for name in SOURCES}
-        axes: tuple[int, ...] = (0, 1)
+        inputs: dict[str, tuple[Tensor, Axes]] = dict.fromkeys(SOURCES, (source, axes))
     else:
-        inputs = {Port("n_frames", ()): torch.tensor([EXAMPLE_FRAMES])}
+        axes = (0,)
+        inputs = {"n_frames": (torch.tensor([EXAMPLE_FRAMES]), ())}
         sums = torch.ones(EXAMPLE_BATCH, config.n_freqs, dtype=torch.float64)
         for name in norms.sums_over_time(config.norm):
-            inputs |= {Port(f"{source}_{name}", (0,)): sums for source in SOURCES}
-        axes = (0,)
-    outputs = [Port(name, axes) for name in statistics_names(config.norm)]
+            inputs |= {f"{source}_{name}": (sums, axes) for source in SOURCES}
+    outputs = dict.fromkeys(statistics_names(config.norm), axes)
     model = export_module(SubBandStatistics(network), inputs, outputs, opset)
     return compose.add_prefix(model, "statistics_", rename_inputs=False, rename_outputs=False)
 
 
 class SubBandStatistics(nn.Module):
-    """Centre and spread of the sub-band norm.
+    """Spread (then centre) of the sub-band norm.
 
-    Shape: offline norms: number of frames [1] and the sums over time [B, F] of four sources (then of
-    their squares) -> spread (then centre) [B, 1]. Cumulative norms: sources four [T, B, F] ->
-    spread (then centre) [T, B, F].
+    Offline norms: number of frames [1] and the sums over time [B, F] of four sources (then of their
+    squares) -> [B, 1]. Cumulative norms: four sources [T, B, F] -> [T, B, F].
     """
 
     neighbours: Tensor
@@ -81,7 +79,5 @@ class SubBandStatistics(nn.Module):
         rows = torch.cat(sources, dim=-1).double().permute(1, 2, 0)
         sums = self.neighbours @ rows
         squares = self.neighbours @ (rows * rows) if norms.has_centre(self.norm) else None
-        statistics = norms.cumulative_statistics(sums, squares, self.n_features)
-        centre, spread = (s if s is None else s.permute(2, 0, 1) for s in statistics)
-        assert spread is not None
-        return centre, spread
+        centre, spread = norms.cumulative_statistics(sums, squares, self.n_features)
+        return centre if centre is None else centre.permute(2, 0, 1), spread.permute(2, 0, 1)

@@ -9,6 +9,7 @@ bins. sub_band_scan.py puts a block into the Scan that runs over all of them.
 from __future__ import annotations
 
 import copy
+from typing import Final
 
 import onnx
 import torch
@@ -16,11 +17,14 @@ from torch import Tensor, nn
 
 from fsnp_onnx.export.graph.statistics import SOURCES, statistics_names
 from fsnp_onnx.export.graph.tcn import Float64GroupNorm
-from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, Port, export_module
+from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, Axes, export_module
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import NetworkConfig, Norm
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, neighbourhoods
 from fsnp_onnx.network.sequence import RecurrentModel, TcnBlock
+
+# The fastest. float32 gives the same numbers for any; int8 rounds the input of a block on one scale.
+BLOCK_FRAMES: Final = 8
 
 
 def state_names(config: NetworkConfig) -> tuple[str, ...]:
@@ -29,35 +33,34 @@ def state_names(config: NetworkConfig) -> tuple[str, ...]:
     return tuple(f"{state}_{layer}" for layer in range(config.sub_band_layers) for state in states)
 
 
-def sub_band_block(network: FullSubNetPlus, block_frames: int, opset: int) -> onnx.ModelProto:
+def sub_band_block(
+    network: FullSubNetPlus, opset: int, block_frames: int = BLOCK_FRAMES
+) -> onnx.ModelProto:
     """Export one block of stage two: of frames for LSTM and GRU, of bins for a TCN."""
     config = network.config
     recurrent = config.sub_band_model != "TCN"
-    n_frames, axes = (block_frames, (1,)) if recurrent else (EXAMPLE_FRAMES, (0, 1))
+    axes: Axes = (1,) if recurrent else (0, 1)
+    n_frames = block_frames if recurrent else EXAMPLE_FRAMES
     source = torch.ones(n_frames, EXAMPLE_BATCH, config.n_freqs)
     cumulative = norms.is_cumulative(config.norm)
-    statistic, statistic_axes = (source, axes) if cumulative else (source[0, :, :1], (0,))
-    inputs = {Port(name, axes): source for name in SOURCES}
-    for name in statistics_names(config.norm):
-        inputs[Port(name, statistic_axes)] = statistic
+    statistic: tuple[Tensor, Axes] = (source, axes) if cumulative else (source[0, :, :1], (0,))
+    inputs = dict.fromkeys(SOURCES, (source, axes))
+    inputs |= dict.fromkeys(statistics_names(config.norm), statistic)
     if not recurrent:
-        inputs[Port("index", (0,))] = neighbourhoods(config)[:5]
-        return export_module(TcnStage(network), inputs, [Port("mask", (0, 2, 3))], opset)
-    outputs = [Port("mask", (0,))]
+        inputs["index"] = (neighbourhoods(config)[:5], (0,))
+        return export_module(TcnStage(network), inputs, {"mask": (0, 2, 3)}, opset)
     zero_state = torch.zeros(1, EXAMPLE_BATCH * config.n_freqs, config.sub_band_hidden_size)
-    for name in state_names(config):
-        inputs[Port(name, (1,))] = zero_state
-        outputs.append(Port(f"{name}_out", (1,)))
+    states = state_names(config)
+    inputs |= dict.fromkeys(states, (zero_state, (1,)))
+    outputs: dict[str, Axes] = {"mask": (0,), **{f"{name}_out": (1,) for name in states}}
     return export_module(RecurrentStage(network), inputs, outputs, opset)
 
 
 class RecurrentStage(nn.Module):
     """One block of frames through the LSTM or GRU, state in and state out.
 
-    Every layer has its own states, so they need not be split and joined again.
-
-    Shape: sources four [n, B, F], statistics [B, 1] or [n, B, F], states [1, B F, H]
-    -> mask [B, 2, F, n], states.
+    Four sources [n, B, F], statistics [B, 1] or [n, B, F], states [1, B F, H] of every layer -> mask
+    [B, 2, F, n], states. Every layer has its own, so they need not be split and joined again.
     """
 
     index: Tensor
@@ -103,8 +106,7 @@ def _layer(trained: nn.LSTM | nn.GRU, index: int) -> nn.LSTM | nn.GRU:
 class TcnStage(nn.Module):
     """A block of bins through the sub-band TCN, all frames at once: it is not causal.
 
-    Shape: sources four [T, B, F], statistics [B, 1] or [T, B, F], index [n, features]
-    -> mask [B, 2, n, T].
+    Four sources [T, B, F], statistics [B, 1] or [T, B, F], index [n, features] -> mask [B, 2, n, T].
     """
 
     def __init__(self, network: FullSubNetPlus) -> None:
@@ -132,15 +134,10 @@ class TcnStage(nn.Module):
 def neighbourhood_features(
     sources: tuple[Tensor, ...], statistics: norms.Statistics, index: Tensor
 ) -> Tensor:
-    """Gather and normalise the neighbourhood of every bin.
+    """Gather and normalise the neighbourhood of every bin, [n, B, bins, features].
 
-    Args:
-        sources: Four tensors [n, B, F].
-        statistics: Centre and spread, [B, 1] or [n, B, bins].
-        index: Source rows that each bin sees, [bins, features].
-
-    Returns:
-        [n, B, bins, features].
+    The index [bins, features] says which rows of four sources [n, B, F] a bin sees. The statistics are
+    [B, 1] or [n, B, bins].
     """
     rows = torch.cat(sources, dim=-1)
     offline = statistics[1].dim() == 2
@@ -150,9 +147,9 @@ def neighbourhood_features(
     features = features.reshape(*features.shape[:2], -1, index.shape[1])
     if offline:
         return features
-    centre, spread = (s if s is None else s[..., None] for s in statistics)
-    assert spread is not None
-    return norms.normalise(features, (centre, spread))
+    centre, spread = statistics
+    centre = centre if centre is None else centre[..., None]
+    return norms.normalise(features, (centre, spread[..., None]))
 
 
 def split_block(

@@ -8,7 +8,6 @@ blocks twice and a Scan's only once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,8 @@ import onnx
 from onnx import compose, helper, numpy_helper, parser
 
 from fsnp_onnx.export.graph.statistics import SOURCES, statistics_names
-from fsnp_onnx.export.graph.sub_band import state_names
+from fsnp_onnx.export.graph.sub_band import BLOCK_FRAMES, state_names
+from fsnp_onnx.export.graph.text import lines
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import neighbourhoods
@@ -27,25 +27,17 @@ _BODY: Final = "sub_band_"
 
 
 def sub_band_stage(
-    block: onnx.ModelProto, config: NetworkConfig, block_frames: int
+    block: onnx.ModelProto, config: NetworkConfig, block_frames: int = BLOCK_FRAMES
 ) -> onnx.ModelProto:
-    """Build stage two.
+    """Build stage two from one block of it, for ``block_frames`` frames (or for a block of bins).
 
-    Args:
-        block: One block of it, for ``block_frames`` frames (or for a block of bins).
-        config: The network's configuration.
-        block_frames: Frames per iteration of the Scan; not read for a TCN.
-
-    Returns:
-        ``frames`` (number of frames T, int64 [1]) and what stage one returns -> ``mask``
-        [B, 2, F, T].
+    It maps ``frames`` (number of frames T, int64 [1]) and what stage one returns to ``mask`` [B, 2, F, T].
     """
     recurrent = config.sub_band_model != "TCN"
     graph = parser.parse_graph(
         _frame_scan(config, block_frames) if recurrent else _bin_scan(config)
     )
-    scan = next(node for node in graph.node if node.op_type == "Scan")
-    body = next(attribute.g for attribute in scan.attribute if attribute.name == "body")
+    body = next(a.g for node in graph.node for a in node.attribute if a.name == "body")
     stage = compose.add_prefix(block, _BODY).graph
     body.node.extend(stage.node)
     body.initializer.extend(stage.initializer)
@@ -62,7 +54,7 @@ def _frame_scan(config: NetworkConfig, block_frames: int) -> str:
     """
     states = state_names(config)
     timed, whole = _by_time(config)
-    state_type = f"float[1,sequences,{config.sub_band_hidden_size}]"
+    state_type = f"float[1,sequences,{config.sub_band_hidden_size}] {_BODY}"
     return f"""
     sub_band (int64[1] frames) => (float[batch,2,{config.n_freqs},frames] {OUTPUT_NAME})
     <int64[1] block = {{{block_frames}}}, int64[1] zero = {{0}}, int64[1] one = {{1}},
@@ -80,21 +72,21 @@ def _frame_scan(config: NetworkConfig, block_frames: int) -> str:
       n_sequences = Mul(batch, n_bins)
       state_shape = Concat<axis: int = 0>(one, n_sequences, n_hidden)
       zero_state = ConstantOfShape(state_shape)
-      {_list("last_{}", states)}, blocks = Scan <
+      {lines("last_{0}, ", states)} blocks = Scan <
         num_scan_inputs: int = 1,
-        body: graph = block_body ({_list(state_type + " " + _BODY + "{}", states)}, int64[1] start)
-          => ({_list(state_type + " " + _BODY + "{}_out", states)},
+        body: graph = block_body ({lines(state_type + "{0}, ", states)} int64[1] start)
+          => ({lines(state_type + "{0}_out, ", states)}
               float[batch,2,{config.n_freqs},{block_frames}] {_BODY}mask)
         {{
           end = Add(start, block)
           stop = Min(end, n_frames)
           missing = Sub(end, stop)
           padding = Concat<axis: int = 0>(zero, zero, zero, missing, zero, zero)
-          {_lines("cut_{0} = Slice({0}, start, stop, time_axis)", timed)}
-          {_lines(_BODY + '{0} = Pad<mode: string = "edge">(cut_{0}, padding)', timed)}
-          {_lines(_BODY + "{0} = Identity({0})", whole)}
+          {lines("cut_{0} = Slice({0}, start, stop, time_axis)", timed)}
+          {lines(_BODY + '{0} = Pad<mode: string = "edge">(cut_{0}, padding)', timed)}
+          {lines(_BODY + "{0} = Identity({0})", whole)}
         }}
-      > ({_list("zero_state", states)}, starts)
+      > ({"zero_state, " * len(states)} starts)
       block_last = Transpose<perm: ints = [1, 2, 3, 0, 4]>(blocks)
       padded_mask = Reshape(block_last, mask_shape)
       {OUTPUT_NAME} = Slice(padded_mask, look_ahead, n_frames, mask_time_axis)
@@ -112,14 +104,14 @@ def _bin_scan(config: NetworkConfig) -> str:
      int64[1] look_ahead = {{{config.look_ahead}}}, int64[1] first_frame = {{0}}, int64[1] time_axis = {{0}}>
     {{
       n_frames = Add(frames, look_ahead)
-      {_lines("cut_{0} = Slice({0}, first_frame, n_frames, time_axis)", timed)}
+      {lines("cut_{0} = Slice({0}, first_frame, n_frames, time_axis)", timed)}
       blocks = Scan <
         num_scan_inputs: int = 1,
         body: graph = block_body (int64[{BINS_PER_BLOCK},{config.sub_band_features}] {_BODY}index)
           => (float[batch,2,{BINS_PER_BLOCK},padded_frames] {_BODY}mask)
         {{
-          {_lines(_BODY + "{0} = Identity(cut_{0})", timed)}
-          {_lines(_BODY + "{0} = Identity({0})", whole)}
+          {lines(_BODY + "{0} = Identity(cut_{0})", timed)}
+          {lines(_BODY + "{0} = Identity({0})", whole)}
         }}
       > (blocks_of_bins)
       block_last = Transpose<perm: ints = [1, 2, 0, 3, 4]>(blocks)
@@ -146,11 +138,3 @@ def _blocks_of_bins(config: NetworkConfig) -> np.ndarray:
     missing = -len(index) % BINS_PER_BLOCK
     padded = np.pad(index, ((0, missing), (0, 0)), mode="edge")
     return padded.reshape(-1, BINS_PER_BLOCK, index.shape[1])
-
-
-def _list(template: str, names: Sequence[str]) -> str:
-    return ", ".join(template.format(name) for name in names)
-
-
-def _lines(template: str, names: Sequence[str]) -> str:
-    return "\n".join(template.format(name) for name in names)

@@ -16,14 +16,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fsnp_onnx.export.graph.text import DOUBLE, FLOAT
 from fsnp_onnx.network.sequence import TcnBlock, TcnModel
-
-_FLOAT, _DOUBLE = int(onnx.TensorProto.FLOAT), int(onnx.TensorProto.DOUBLE)
 
 
 def tcn_block(model: TcnModel) -> str:
@@ -49,16 +47,16 @@ def tcn_block(model: TcnModel) -> str:
     }
           {_statistics("2")}
           exact_scale_2 = Div(double_one, spread_2)
-          scale_2 = Cast<to: int = {_FLOAT}>(exact_scale_2)
+          scale_2 = Cast<to: int = {FLOAT}>(exact_scale_2)
           next = Scan <
             num_scan_inputs: int = 3,
             body: graph = output ({frames} residual, {frames} mixed, {frame_means})
               => ({frames} output)
             {{
-              exact_means = Cast<to: int = {_DOUBLE}>(frame_means)
+              exact_means = Cast<to: int = {DOUBLE}>(frame_means)
               exact_offsets = Sub(exact_means, mean_2)
               exact_scaled_offsets = Mul(exact_offsets, exact_scale_2)
-              scaled_offsets = Cast<to: int = {_FLOAT}>(exact_scaled_offsets)
+              scaled_offsets = Cast<to: int = {FLOAT}>(exact_scaled_offsets)
               mixed_offsets = Mul(scaled_offsets, mixing_sums)
               mixed_scaled = Mul(mixed, scale_2)
               mixed_normed = Add(mixed_scaled, mixed_offsets)
@@ -110,13 +108,13 @@ def array(tensor: Tensor | None) -> NDArray[Any]:
 
 # norm1 as a scale and a shift per channel, [B, C]
 _NORM_1: Final = f"""
-      weight_1 = Cast<to: int = {_DOUBLE}>(norm1_weight)
-      bias_1 = Cast<to: int = {_DOUBLE}>(norm1_bias)
+      weight_1 = Cast<to: int = {DOUBLE}>(norm1_weight)
+      bias_1 = Cast<to: int = {DOUBLE}>(norm1_bias)
       exact_scale_1 = Div(weight_1, spread_1)
       scaled_mean_1 = Mul(mean_1, exact_scale_1)
       exact_shift_1 = Sub(bias_1, scaled_mean_1)
-      scale_1 = Cast<to: int = {_FLOAT}>(exact_scale_1)
-      shift_1 = Cast<to: int = {_FLOAT}>(exact_shift_1)"""
+      scale_1 = Cast<to: int = {FLOAT}>(exact_scale_1)
+      shift_1 = Cast<to: int = {FLOAT}>(exact_shift_1)"""
 
 # sconv of what norm2 has not normalised yet, each frame about its own mean, so that no digits are lost
 _MIXED: Final = """
@@ -174,13 +172,8 @@ def _prelu(model: TcnModel, prelu: str, x: str, y: str) -> str:
 def _sums_over_frames(name: str, before: str, behind: str = "", outputs: str = "") -> str:
     """A Scan that sums all entries of T frames, [B, C] each, and their squares: two of float64 [B, 1].
 
-    The squares of a frame are taken about its own mean, which loses no digits in float32.
-
-    Args:
-        name: What is summed.
-        before: Nodes that compute a block of frames of it.
-        behind: Nodes that go on with it.
-        outputs: Declares what else is wanted.
+    The nodes ``before`` compute a block of frames of ``name``, those ``behind`` go on with it to further
+    ``outputs``. The squares of a frame are taken about its own mean, which loses no digits in float32.
     """
     return f"""Scan <
         num_scan_inputs: int = 2,
@@ -197,9 +190,9 @@ def _sums_over_frames(name: str, before: str, behind: str = "", outputs: str = "
           n_valid = Sub(stop, start)
           valid_sums = Slice(frame_sums, zero, n_valid, time_axis)
           valid_deviations = Slice(deviations, zero, n_valid, time_axis)
-          exact_sums = Cast<to: int = {_DOUBLE}>(valid_sums)
+          exact_sums = Cast<to: int = {DOUBLE}>(valid_sums)
           exact_means = Div(exact_sums, n_hidden_double)
-          exact_deviations = Cast<to: int = {_DOUBLE}>(valid_deviations)
+          exact_deviations = Cast<to: int = {DOUBLE}>(valid_deviations)
           energies_about_means = Mul(exact_deviations, exact_deviations)
           energies_of_means = Mul(exact_sums, exact_means)
           energies = Add(energies_about_means, energies_of_means)
@@ -224,10 +217,7 @@ def _statistics(number: str) -> str:
 
 
 class Float64GroupNorm(nn.Module):
-    """GroupNorm of one group with its mean and variance over time summed in float64.
-
-    Shape: [B, C, T] -> [B, C, T].
-    """
+    """GroupNorm of one group, [B, C, T] -> [B, C, T], its sums over time taken in float64."""
 
     def __init__(self, trained: nn.GroupNorm) -> None:
         super().__init__()

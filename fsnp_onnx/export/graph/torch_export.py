@@ -9,9 +9,8 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import onnx
@@ -25,39 +24,30 @@ EXAMPLE_BATCH: Final = 3
 EXAMPLE_FRAMES: Final = 37  # verification probes have other lengths
 
 
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a stage: its name and which of its axes are dynamic."""
-
-    name: str
-    dynamic_axes: tuple[int, ...]
+Axes = tuple[int, ...]
 
 
 def export_module(
-    module: nn.Module, inputs: dict[Port, Tensor], outputs: Sequence[Port], opset: int
+    module: nn.Module,
+    inputs: Mapping[str, tuple[Tensor, Axes]],
+    outputs: Mapping[str, Axes],
+    opset: int,
 ) -> onnx.ModelProto:
     """Export a module from tensors to tensors.
 
-    Args:
-        module: What to export.
-        inputs: An example of every input.
-        outputs: The outputs.
-        opset: ONNX operator set.
-
-    Raises:
-        ExportError: The exporter failed or froze a dynamic dimension.
+    Every input has an example and its dynamic axes, every output its dynamic axes.
     """
-    shapes: tuple[Any, ...] = tuple(
-        dict.fromkeys(port.dynamic_axes, Dim.DYNAMIC) for port in inputs
-    )
+    shapes: tuple[Any, ...] = tuple(dict.fromkeys(axes, Dim.DYNAMIC) for _, axes in inputs.values())
     if inspect.getfullargspec(module.forward).varargs:  # forward(*tensors): one argument
         shapes = (shapes,)
     with _quiet(), torch.no_grad():
         program = _export(
             module.eval(),
-            tuple(example.clone() for example in inputs.values()),  # it would merge equal objects
-            input_names=[port.name for port in inputs],
-            output_names=[port.name for port in outputs],
+            tuple(
+                example.clone() for example, _ in inputs.values()
+            ),  # it would merge equal objects
+            input_names=list(inputs),
+            output_names=list(outputs),
             dynamic_shapes=shapes,
             opset_version=opset,
             dynamo=True,
@@ -76,22 +66,22 @@ def _export(*arguments: Any, **options: Any) -> Any:
         first: BaseException = error
         while first.__cause__:  # the exporter wraps what went wrong
             first = first.__cause__
-        raise ExportError(
-            f"torch {torch.__version__} cannot export this network ({one_line(first)}); "
-            "please report the checkpoint's sizes"
-        ) from error
+        raise _refusal(one_line(first)) from error
 
 
-def _check_dynamic_axes(model: onnx.ModelProto, outputs: Sequence[Port]) -> None:
-    for port, output in zip(outputs, model.graph.output, strict=True):
+def _refusal(reason: str) -> ExportError:
+    return ExportError(
+        f"torch {torch.__version__} cannot export this network ({reason}); "
+        "please report the checkpoint's sizes"
+    )
+
+
+def _check_dynamic_axes(model: onnx.ModelProto, outputs: Mapping[str, Axes]) -> None:
+    for (name, axes), output in zip(outputs.items(), model.graph.output, strict=True):
         dims = output.type.tensor_type.shape.dim
-        frozen = [axis for axis in port.dynamic_axes if dims[axis].HasField("dim_value")]
+        frozen = [axis for axis in axes if dims[axis].HasField("dim_value")]
         if frozen:
-            raise ExportError(
-                f"torch {torch.__version__} froze axis {frozen[0]} of {port.name!r} at "
-                f"{dims[frozen[0]].dim_value} and cannot export this network; "
-                "please report the checkpoint's sizes"
-            )
+            raise _refusal(f"axis {frozen[0]} of {name!r} froze at {dims[frozen[0]].dim_value}")
 
 
 def _drop_traces_of_the_machine(model: onnx.ModelProto) -> None:
@@ -113,8 +103,7 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
