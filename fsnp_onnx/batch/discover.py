@@ -15,13 +15,7 @@ _ENTRIES_AT_ONCE = 10_000  # sorted together; a folder of millions is never in m
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One sound file.
-
-    Attributes:
-        source: Its path or URL.
-        relative: Its path below the folder, with "/".
-        size: In bytes.
-    """
+    """One sound file: its path or URL, its path below the folder with "/", its size in bytes."""
 
     source: str
     relative: str
@@ -38,13 +32,8 @@ def sound_files(
 ) -> Iterator[Found]:
     """Yield the sound files of a folder, sorted by name (in a very large one, thousands at a time).
 
-    Hidden files, links to folders and what lies in ``output`` are passed over.
-
-    Args:
-        folder: Where to look.
-        output: The folder that the enhanced files go to.
-        recursive: Whether to look into the folders below.
-        on_error: Called for each folder that cannot be read.
+    Hidden files, links to folders and what lies in ``output`` are passed over. ``on_error`` is
+    called for each folder that cannot be read.
     """
     own = os.path.realpath(output)
     if Path(os.path.realpath(folder)).is_relative_to(own):
@@ -57,9 +46,9 @@ def sound_files(
         elif entry.is_dir(follow_symlinks=False):
             if recursive and os.path.realpath(entry.path) != own:
                 below.append(_entries(Path(entry.path), on_error))
-        elif is_sound(entry.name) and _is_file(entry, own):
+        elif is_sound(entry.name) and (size := _size(entry, own)) is not None:
             path = Path(entry.path)
-            yield Found(str(path), path.relative_to(folder).as_posix(), _size(entry))
+            yield Found(str(path), path.relative_to(folder).as_posix(), size)
 
 
 def _entries(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
@@ -71,19 +60,11 @@ def _entries(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[os.D
         on_error(error)
 
 
-def _size(entry: os.DirEntry[str]) -> int:
+def _size(entry: os.DirEntry[str], own: str) -> int | None:
+    """Return the size of a file, None if it is not a file or lies in the output."""
+    if own and entry.is_symlink() and Path(os.path.realpath(entry.path)).is_relative_to(own):
+        return None
     try:
-        return entry.stat().st_size
-    except OSError:  # it has gone meanwhile, which its reader will report
-        return 0
-
-
-def _is_file(entry: os.DirEntry[str], own_output: str) -> bool:
-    try:
-        if not entry.is_file():
-            return False
-    except OSError:  # a link to where this process may not look
-        return False
-    if not (own_output and entry.is_symlink()):
-        return True
-    return not Path(os.path.realpath(entry.path)).is_relative_to(own_output)
+        return entry.stat().st_size if entry.is_file() else None
+    except OSError:  # it has gone, or is a link to where this process may not look
+        return None

@@ -1,4 +1,4 @@
-"""Sound files behind URLs (s3://, gs://, ...), through fsspec."""
+"""Files by path or URL; URLs (s3://, gs://, ...) through fsspec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from fsnp_onnx.batch.discover import Found, is_sound
-from fsnp_onnx.errors import FsnpError, InstallError, MissingFileError, OutputError
+from fsnp_onnx.errors import InstallError, MissingFileError, OutputError
+from fsnp_onnx.runtime.files import partial_file
 
 T = TypeVar("T")
 
@@ -24,25 +25,33 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def last_name(url: str) -> str:
+def last_name(name: str) -> str:
     """Return what a file is called, without what a web server is told beside it."""
-    if url.startswith(("http://", "https://")):
-        url = unquote(urlsplit(url).path)
-    return url.rpartition("/")[2]
+    if name.startswith(("http://", "https://")):
+        name = unquote(urlsplit(name).path)
+    return name.rpartition("/")[2] if is_url(name) else Path(name).name
 
 
-def is_folder(url: str) -> bool:
-    """Whether files lie below a URL."""
-    return bool(_asked(url, lambda fs, path: fs.isdir(path)))
+def is_folder(name: str) -> bool:
+    """Whether there is a folder."""
+    if not is_url(name):
+        return Path(name).is_dir()
+    return bool(_asked(name, lambda fs, path: fs.isdir(path)))
 
 
-def exists(url: str) -> bool:
-    """Whether something lies at a URL."""
-    return bool(_asked(url, lambda fs, path: fs.exists(path)))
+def exists(name: str) -> bool:
+    """Whether something is there, even if it is a link to nowhere."""
+    if not is_url(name):
+        return os.path.lexists(name)
+    return bool(_asked(name, lambda fs, path: fs.exists(path)))
 
 
-def stamp(url: str) -> tuple[int, str]:
-    """Return the size in bytes of a file and when it was changed ("" if its store cannot tell)."""
+def stamp(name: str) -> tuple[int, str]:
+    """Return the size of a file in bytes and when it was changed, by which it is known again.
+
+    A store that does not tell the latter gives "". A file that cannot be read gives 0 and "", as its
+    reader reports it.
+    """
 
     def ask(fs: Any, path: str) -> tuple[int, str]:
         size = int(fs.size(path) or 0)
@@ -51,18 +60,19 @@ def stamp(url: str) -> tuple[int, str]:
         except NotImplementedError:
             return size, ""
 
-    return _asked(url, ask)
+    try:
+        if is_url(name):
+            return _asked(name, ask)
+        status = Path(name).stat()
+    except OSError:
+        return 0, ""
+    return status.st_size, str(status.st_mtime_ns)
 
 
 def sound_files(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
     """Yield the sound files below a URL, sorted by folder and name.
 
     Hidden files and what lies in ``output`` are passed over.
-
-    Args:
-        url: Where to look.
-        output: The folder that the enhanced files go to.
-        recursive: Whether to look into the folders below.
     """
     fs, root = _filesystem(url)
     root, own = root.rstrip("/"), output.rstrip("/")
@@ -78,12 +88,6 @@ def sound_files(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
             if is_sound(name):
                 relative = f"{below}/{name}".lstrip("/")
                 yield Found(f"{base}/{relative}", relative, int(info.get("size") or 0))
-
-
-def require_lasting(url: str) -> None:
-    """Refuse an output in the memory of this process."""
-    if url.startswith("memory://"):
-        raise OutputError(f"{url} would end with this process; give a path or another URL")
 
 
 @contextmanager
@@ -103,10 +107,6 @@ def stored(name: str, token: str) -> Iterator[Path]:
 
     An object store shows an object when all of it has arrived. Behind file, sftp and smb it is sent
     to a temporary file, which then takes its place. Elsewhere it is as the store does it.
-
-    Args:
-        name: Path or URL of the file.
-        token: Names the temporary file.
     """
     if not is_url(name):
         yield Path(name)
@@ -121,10 +121,13 @@ def stored(name: str, token: str) -> Iterator[Path]:
             raise OutputError(f"cannot write {name} ({error})") from error
 
 
-def remove_partial(url: str, token: str) -> None:
+def remove_partial(name: str, token: str) -> None:
     """Remove what a process that was killed has left of an output."""
     with suppress(Exception):  # not there, most often, and each store has exceptions of its own
-        fs, path = _filesystem(url)
+        if not is_url(name):
+            partial_file(Path(name), token).unlink()
+            return
+        fs, path = _filesystem(name)
         if _moves_files(fs):
             fs.rm_file(_partial(path, token))
 
@@ -138,21 +141,10 @@ def _put(fs: Any, copy: str, path: str, token: str) -> None:
         fs.put_file(copy, partial)
         try:
             fs.mv(partial, path)
-        except Exception:  # noqa: BLE001 - of a server that does not move over a file
-            _replace(fs, partial, path, copy)
-    except BaseException:
-        with suppress(Exception):
-            fs.rm_file(partial)
-        raise
-
-
-def _replace(fs: Any, partial: str, path: str, copy: str) -> None:
-    try:
-        fs.rm_file(path)
-        fs.mv(partial, path)
-    except Exception:  # noqa: BLE001 - of a server that does not move at all, or has done so
-        fs.put_file(copy, path)
-        with suppress(Exception):
+        except Exception:  # noqa: BLE001 - of a server that does not move, or not over a file
+            fs.put_file(copy, path)
+    finally:
+        with suppress(Exception):  # it has moved, most often
             fs.rm_file(partial)
 
 
@@ -187,7 +179,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra
 
-        fs, path = url_to_fs(url)
+        return url_to_fs(url)  # type: ignore[no-any-return]  # fsspec is not typed
     except ImportError as error:
         if error.name and error.name.startswith("fsspec"):
             remedy = "run pip install 'fsnp-onnx[urls]'"
@@ -196,8 +188,5 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise InstallError(
             f"{url} needs a package that is not installed ({error}); {remedy}"
         ) from error
-    except FsnpError:
-        raise
     except Exception as error:
         raise MissingFileError(f"cannot open {url} ({error})") from error
-    return fs, path

@@ -41,8 +41,11 @@ def test_a_url_may_be_longer_than_the_name_of_a_file_can_be() -> None:
 
 
 def test_what_a_store_refuses_is_one_typed_error() -> None:
-    with pytest.raises(MissingFileError, match=r"cannot read memory://none/x\.wav"):
-        storage.stamp("memory://none/x.wav")
+    with (
+        pytest.raises(MissingFileError, match=r"cannot read memory://none/x\.wav"),
+        storage.fetched("memory://none/x.wav"),
+    ):
+        pass
     with pytest.raises(MissingFileError, match="cannot open nonsense://x"):
         storage.exists("nonsense://x")
     with (
