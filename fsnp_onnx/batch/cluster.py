@@ -74,9 +74,12 @@ def enhance_on_cluster(
     along. Without a number of actors there are as many as the cluster has room for.
     """
     ray = require_ray()
-    model = settings.model.read_bytes() if isinstance(settings.model, Path) else settings.model
-    provider = settings.provider if settings.provider == "cuda" else "cpu"  # the same everywhere
-    settings = replace(settings, model=model, provider=provider)
+    settings = replace(
+        settings,
+        model=settings.model_bytes(),
+        provider="cuda" if settings.provider == "cuda" else "cpu",  # the same everywhere
+        threads=settings.threads or 1,
+    )
     results = _enhance(ray, items, settings, cluster, n_actors)
     atexit.register(results.close)  # before Ray, which would else be started again and hang
     with closing(results), ExitStack() as stack:

@@ -143,7 +143,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
             from fsnp_onnx.batch.journal import Journal  # noqa: PLC0415 - slow, by its lock
 
             plan.require_free(str(log), force=True)
-            book = Journal(log, model, attenuation_limit_db, resume=resume, force=force)
+            book = Journal(log, settings, resume=resume, force=force)
             stack.enter_context(closing(book))
         run = _Run(plan, book, force, on_progress, n_total=len(plan) + len(plan.failed))
         longest_first = cluster is not None or (jobs or 1) > 1
@@ -202,7 +202,6 @@ def _engine(
     if cluster:
         replace(settings, provider="cpu").open()
         require_ray()
-        settings = replace(settings, threads=1 if settings.threads is None else settings.threads)
         return partial(enhance_on_cluster, settings=settings, cluster=cluster, n_actors=jobs)
     n_processes = max(1, min(jobs or 1, n_jobs))
     if settings.threads is None:

@@ -45,27 +45,25 @@ def add_manifest(plan: Plan, manifest: Path) -> None:
 def add_inputs(plan: Plan, inputs: Sequence[str], output: str | None, *, recursive: bool) -> None:
     """Add files, folders and URLs to a plan."""
     names = [_plain(name) for name in inputs]
-    into_folder = output is not None and (
-        len(names) > 1
-        or any(map(storage.is_folder, names))
-        or output.endswith(("/", os.sep))
-        or storage.is_folder(_plain(output))
-    )
+    if output is None:
+        for name in names:
+            plan.add(name, _beside(name))
+        return
+    target = _plain(output)
+    is_folder = len(names) > 1 or output.endswith(("/", os.sep))
+    if not (is_folder or any(map(storage.is_folder, [*names, target]))):
+        plan.add(names[0], target)
+        return
     for name in names:
-        if output is None or not into_folder:
-            plan.add(name, _file_target(name, output))
-            continue
         try:
-            _add_to_folder(plan, name, output, recursive=recursive)
+            _add_to_folder(plan, name, target, recursive=recursive)
         except OutputError:
             raise  # concerns the plan as a whole
         except (FsnpError, OSError) as error:
             plan.failed[name] = error
 
 
-def _file_target(name: str, output: str | None) -> str:
-    if output is not None:
-        return _plain(output)
+def _beside(name: str) -> str:
     if storage.is_folder(name):
         raise ArgumentError("output", f"is missing; {name} is a folder and needs one to write to")
     stem, ending = os.path.splitext(name)  # noqa: PTH122 - also of a URL
@@ -75,11 +73,11 @@ def _file_target(name: str, output: str | None) -> str:
 def _add_to_folder(plan: Plan, name: str, output: str, *, recursive: bool) -> None:
     """Add what an input gives that is a folder, or a file to be written into one."""
     if not storage.is_folder(name):
-        plan.add(name, _below(output, storage.last_name(name)))
+        plan.add(name, storage.below(output, storage.last_name(name)))
         return
     holds_none = True
     for found in _sound_files(plan, name, output, recursive=recursive):
-        plan.add(found.source, _below(output, found.relative), found.size)
+        plan.add(found.source, storage.below(output, found.relative), found.size)
         holds_none = False
     if holds_none and name not in plan.failed:
         hint = "" if recursive else "; look into the folders below with recursive"
@@ -94,9 +92,7 @@ def _sound_files(plan: Plan, name: str, output: str, *, recursive: bool) -> Iter
         folder = error.filename or name
         plan.failed[folder] = MissingFileError(f"cannot read {folder} ({error.strerror})")
 
-    return discover.sound_files(
-        Path(name), Path(_plain(output)), recursive=recursive, on_error=note
-    )
+    return discover.sound_files(Path(name), Path(output), recursive=recursive, on_error=note)
 
 
 def _plain(given: str) -> str:
@@ -109,9 +105,3 @@ def _plain(given: str) -> str:
     if not is_possible:
         raise MissingFileError(f"{given!a} cannot be the name of a file; give another")
     return name if storage.is_url(name) else str(Path(name))
-
-
-def _below(folder: str, relative: str) -> str:
-    if storage.is_url(folder) and not folder.startswith("file://"):
-        return f"{folder.rstrip('/')}/{relative}"
-    return str(Path(_plain(folder)) / relative)

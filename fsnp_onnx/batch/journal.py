@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Job, Table
 from fsnp_onnx.batch.manifest import read_rows
-from fsnp_onnx.batch.recording import Failed
+from fsnp_onnx.batch.recording import Failed, Settings
 from fsnp_onnx.errors import ArgumentError, JournalError, MissingFileError, OutputError, one_line
 from fsnp_onnx.runtime.recording import Done
 
@@ -43,20 +43,15 @@ _START = b'{"status": "run"'
 class Journal:
     """A journal that this run alone writes to; nothing is written before the first step."""
 
-    def __init__(
-        self,
-        path: Path,
-        model: Path | bytes,
-        attenuation_limit_db: float | None,
-        *,
-        resume: bool,
-        force: bool,
-    ) -> None:
+    def __init__(self, path: Path, settings: Settings, *, resume: bool, force: bool) -> None:
         """Begin a journal, or with ``resume`` go on with one that is there."""
         if path.suffix != ".jsonl":
             raise ArgumentError("journal", f"{path} does not end in .jsonl")
         self._path = path
-        self._run = {"model_sha256": _sha256(model), "attenuation_limit_db": attenuation_limit_db}
+        self._run = {
+            "model_sha256": hashlib.sha256(settings.model_bytes()).hexdigest(),
+            "attenuation_limit_db": settings.attenuation_limit_db,
+        }
         self._file: TextIO | None = None
         self._goes_on = False
         self._lock = _locked(path)
@@ -176,16 +171,6 @@ def _done(row: dict[str, Any]) -> str | None:
     """Return the fields of a Done as text, None where some are missing."""
     names = {field.name for field in fields(Done)} - {"skipped"}
     return json.dumps({name: row[name] for name in names}) if names <= row.keys() else None
-
-
-def _sha256(model: Path | bytes) -> str:
-    if isinstance(model, bytes):
-        return hashlib.sha256(model).hexdigest()
-    try:
-        with model.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MissingFileError(f"cannot read the model {model} ({error.strerror})") from error
 
 
 def _truncate_half_row(path: Path) -> None:

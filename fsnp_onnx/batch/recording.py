@@ -49,6 +49,10 @@ class Settings:
         """Open the model."""
         return Enhancer(self.model, self.provider, threads=self.threads, device_id=self.device_id)
 
+    def model_bytes(self) -> bytes:
+        """Return the content of the model's file."""
+        return self.model if isinstance(self.model, bytes) else self.model.read_bytes()
+
 
 def enhance_job(job: Job, enhancer: Enhancer, settings: Settings) -> Done | Failed:
     """Enhance one recording and return what was done, or why it could not be."""

@@ -32,6 +32,11 @@ def last_name(name: str) -> str:
     return name.rpartition("/")[2] if is_url(name) else Path(name).name
 
 
+def below(folder: str, relative: str) -> str:
+    """Return the name of a file below a folder."""
+    return f"{folder.rstrip('/')}/{relative}" if is_url(folder) else str(Path(folder) / relative)
+
+
 def is_folder(name: str) -> bool:
     """Whether there is a folder."""
     if not is_url(name):
