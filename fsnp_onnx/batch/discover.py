@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from fsnp_onnx.runtime.audio import AUDIO_EXTENSIONS
-
-_ENTRIES_AT_ONCE = 10_000  # sorted together; a folder of millions is never in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ def is_sound(name: str) -> bool:
 def sound_files(
     folder: Path, output: Path, *, recursive: bool, on_error: Callable[[OSError], None]
 ) -> Iterator[Found]:
-    """Yield the sound files of a folder, sorted by name (in a very large one, thousands at a time).
+    """Yield the sound files of a folder, sorted by name, and then those of the folders below.
 
     Hidden files, links to folders and what lies in ``output`` are passed over. ``on_error`` is
     called for each folder that cannot be read.
@@ -38,33 +36,20 @@ def sound_files(
     own = os.path.realpath(output)
     if Path(os.path.realpath(folder)).is_relative_to(own):
         own = ""
-    below = [_entries(folder, on_error)]
-    while below:
-        entry = next(below[-1], None)
-        if entry is None:
-            below.pop()
-        elif entry.is_dir(follow_symlinks=False):
-            if recursive and os.path.realpath(entry.path) != own:
-                below.append(_entries(Path(entry.path), on_error))
-        elif is_sound(entry.name) and (size := _size(entry, own)) is not None:
-            path = Path(entry.path)
-            yield Found(str(path), path.relative_to(folder).as_posix(), size)
+    for at, folders, names in os.walk(folder, onerror=on_error):
+        below = sorted(folders) if recursive else []
+        folders[:] = (name for name in below if os.path.realpath(Path(at, name)) != own)
+        for path in (Path(at, name) for name in sorted(names) if is_sound(name)):
+            if (size := _size(path, own)) is not None:
+                yield Found(str(path), path.relative_to(folder).as_posix(), size)
 
 
-def _entries(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            while some := list(islice(entries, _ENTRIES_AT_ONCE)):
-                yield from sorted(some, key=lambda entry: entry.name)
-    except OSError as error:
-        on_error(error)
-
-
-def _size(entry: os.DirEntry[str], own: str) -> int | None:
+def _size(path: Path, own: str) -> int | None:
     """Return the size of a file, None if it is not a file or lies in the output."""
-    if own and entry.is_symlink() and Path(os.path.realpath(entry.path)).is_relative_to(own):
+    if own and path.is_symlink() and Path(os.path.realpath(path)).is_relative_to(own):
         return None
     try:
-        return entry.stat().st_size if entry.is_file() else None
+        status = path.stat()
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
     except OSError:  # it has gone, or is a link to where this process may not look
         return None

@@ -66,9 +66,9 @@ def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[
 
 
 def _whole(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
-    if missing := [column for column in columns if row.get(column) in (None, "")]:
-        raise ValueError(f"a row without {' and '.join(missing)}")
     for column in columns:
+        if row.get(column) in (None, ""):
+            raise ValueError(f"a row without {column}")
         if not isinstance(row[column], str):
             raise ValueError(f"{column} is {row[column]!r}, not text")  # noqa: TRY004 - likewise
     return row

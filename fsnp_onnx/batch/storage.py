@@ -133,15 +133,15 @@ def remove_partial(name: str, token: str) -> None:
             partial_file(Path(name), token).unlink()
             return
         fs, path = _filesystem(name)
-        if _moves_files(fs):
-            fs.rm_file(_partial(path, token))
+        if partial := _partial(fs, path, token):
+            fs.rm_file(partial)
 
 
 def _put(fs: Any, copy: str, path: str, token: str) -> None:
-    if not _moves_files(fs) or fs.isdir(path):  # into which a file would be moved
+    partial = _partial(fs, path, token)
+    if partial is None or fs.isdir(path):  # into which a file would be moved
         fs.put_file(copy, path)
         return
-    partial = _partial(path, token)
     try:
         fs.put_file(copy, partial)
         try:
@@ -153,13 +153,10 @@ def _put(fs: Any, copy: str, path: str, token: str) -> None:
             fs.rm_file(partial)
 
 
-def _moves_files(fs: Any) -> bool:
+def _partial(fs: Any, path: str, token: str) -> str | None:
+    """Return where an output is sent before it takes its place, None where files do not move."""
     names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-    return not _MOVING.isdisjoint(names)
-
-
-def _partial(path: str, token: str) -> str:
-    return f"{path.rpartition('/')[0]}/.fsnp-{token}.part"
+    return None if _MOVING.isdisjoint(names) else f"{path.rpartition('/')[0]}/.fsnp-{token}.part"
 
 
 @contextmanager

@@ -130,9 +130,9 @@ def test_a_folder_that_cannot_be_read_is_in_the_journal(
 ) -> None:
     scandir = os.scandir
 
-    def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
-        if path.name == "deep":  # by itself root may look everywhere
-            raise PermissionError(13, "Permission denied", str(path))
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "deep":  # by itself root may look everywhere
+            raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     recordings(Path("in"), 2)
