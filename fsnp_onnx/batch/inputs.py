@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from fsnp_onnx.batch import discover, storage
-from fsnp_onnx.batch.discover import Found
+from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Plan
 from fsnp_onnx.batch.manifest import SUFFIXES, read_rows
 from fsnp_onnx.errors import (
@@ -75,24 +74,18 @@ def _add_to_folder(plan: Plan, name: str, output: str, *, recursive: bool) -> No
     if not storage.is_folder(name):
         plan.add(name, storage.below(output, storage.last_name(name)))
         return
-    holds_none = True
-    for found in _sound_files(plan, name, output, recursive=recursive):
-        plan.add(found.source, storage.below(output, found.relative), found.size)
-        holds_none = False
-    if holds_none and name not in plan.failed:
-        hint = "" if recursive else "; look into the folders below with recursive"
-        raise AudioError(f"{name} holds no sound files such as .wav, .flac, .ogg or .mp3{hint}")
-
-
-def _sound_files(plan: Plan, name: str, output: str, *, recursive: bool) -> Iterator[Found]:
-    if storage.is_url(name):
-        return storage.sound_files(name, output, recursive=recursive)
 
     def note(error: OSError) -> None:
         folder = error.filename or name
         plan.failed[folder] = MissingFileError(f"cannot read {folder} ({error.strerror})")
 
-    return discover.sound_files(Path(name), Path(output), recursive=recursive, on_error=note)
+    holds_none = True
+    for found in storage.sound_files(name, output, recursive=recursive, on_error=note):
+        plan.add(found.source, storage.below(output, found.relative), found.size)
+        holds_none = False
+    if holds_none and name not in plan.failed:
+        hint = "" if recursive else "; look into the folders below with recursive"
+        raise AudioError(f"{name} holds no sound files such as .wav, .flac, .ogg or .mp3{hint}")
 
 
 def _plain(given: str) -> str:

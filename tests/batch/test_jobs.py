@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fsnp_onnx.batch.discover import Found, sound_files
 from fsnp_onnx.batch.inputs import add_inputs
 from fsnp_onnx.batch.jobs import Plan
+from fsnp_onnx.batch.storage import Found, sound_files
 from fsnp_onnx.errors import OutputError
 
 
@@ -34,7 +34,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def found(folder: str, output: str = "out", *, recursive: bool = True) -> list[str]:
     errors: list[OSError] = []
-    files = sound_files(Path(folder), Path(output), recursive=recursive, on_error=errors.append)
+    files = sound_files(folder, output, recursive=recursive, on_error=errors.append)
     names = [file.relative for file in files]
     assert not errors
     return names
@@ -68,7 +68,7 @@ def test_the_output_below_the_input_is_passed_over_by_any_name() -> None:
 def test_size_is_that_of_the_file() -> None:
     touch("in/a.wav")
     Path("in/a.wav").write_bytes(b"12345")
-    files = sound_files(Path("in"), Path("out"), recursive=False, on_error=print)
+    files = sound_files("in", "out", recursive=False, on_error=print)
     assert list(files) == [Found("in/a.wav", "a.wav", 5)]
 
 
