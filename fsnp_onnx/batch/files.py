@@ -121,6 +121,9 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         ...             print(result.input, result.sample_rate, result.clipped)
         samples/hum_5db_noisy.flac 16000 0
     """
+    given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    names = [given_name("inputs", name) for name in given]
+    target = None if output is None else given_name("output", output)
     table, picture, log = (
         None if value is None else Path(given_name(argument, value))
         for argument, value in (("manifest", manifest), ("plot", plot), ("journal", journal))
@@ -134,7 +137,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
     with ExitStack() as stack:
         kept = [str(path) for path in (model, table) if isinstance(path, Path)]
         plan = stack.enter_context(closing(Plan(kept)))
-        _fill(plan, inputs, output, table, recursive=recursive)
+        _fill(plan, names, target, table, recursive=recursive)
         if picture:
             _check_plot(picture, plan, force=force)
         engine = _engine(settings, jobs, cluster, n_jobs=len(plan))
@@ -164,24 +167,15 @@ def _check(settings: Settings, jobs: int | None, cluster: Cluster | None) -> Non
 
 
 def _fill(
-    plan: Plan,
-    inputs: Name | Iterable[Name],
-    output: Name | None,
-    manifest: Path | None,
-    *,
-    recursive: bool,
+    plan: Plan, names: list[str], output: str | None, manifest: Path | None, *, recursive: bool
 ) -> None:
-    given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    names = [given_name("inputs", name) for name in given]
     if manifest:
         if names or output is not None or recursive:
-            raise ArgumentError(
-                "manifest", "names all inputs and outputs; leave inputs, output and recursive out"
-            )
+            problem = "names all inputs and outputs; leave inputs, output and recursive out"
+            raise ArgumentError("manifest", problem)
         add_manifest(plan, manifest)
     elif names:
-        target = None if output is None else given_name("output", output)
-        add_inputs(plan, names, target, recursive=recursive)
+        add_inputs(plan, names, output, recursive=recursive)
     else:
         raise ArgumentError("inputs", "is missing; give sound files, folders or a manifest")
 

@@ -141,6 +141,5 @@ def _entry(name: str) -> str:
 def _content(name: str) -> str:
     """Return where the content of a file lies: its place with all links resolved."""
     entry = _entry(name)
-    if storage.is_url(name):
-        return entry
-    return os.path.realpath(entry) if os.path.islink(entry) else entry  # noqa: PTH114
+    is_link = not storage.is_url(name) and os.path.islink(entry)  # noqa: PTH114
+    return os.path.realpath(entry) if is_link else entry

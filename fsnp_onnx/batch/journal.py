@@ -91,7 +91,11 @@ class Journal:
         earlier = self._earlier_value("done", job)
         if not earlier or self._earlier_value("stamp", job) != str([*storage.stamp(job.source)]):
             return None
-        return Done(**json.loads(earlier), skipped=True) if storage.exists(job.target) else None
+        row = json.loads(earlier)
+        names = {field.name for field in fields(Done)} - {"skipped"}
+        if not names <= row.keys() or not storage.exists(job.target):
+            return None
+        return Done(**{name: row[name] for name in names}, skipped=True)
 
     def is_own(self, job: Job) -> bool:
         """Whether an earlier run may have written this output, and nobody else."""
@@ -131,7 +135,7 @@ class Journal:
                     "output": os.fsencode(str(row.get("output") or "")),
                     "token": row.get("token"),
                     "stamp": str([row.get("size"), row.get("mtime")]),
-                    "done": _done(row),
+                    "done": json.dumps(row),
                 }
                 self._earlier.query(_STEPS[row["status"]], values)
         unfinished = "SELECT input, output, token FROM job WHERE status = 'begun'"
@@ -165,12 +169,6 @@ def _locked(path: Path) -> FileLock:
     except (OSError, NotImplementedError) as error:  # the latter of file systems without locks
         raise OutputError(f"cannot write and lock {path} ({one_line(error)})") from error
     return lock
-
-
-def _done(row: dict[str, Any]) -> str | None:
-    """Return the fields of a Done as text, None where some are missing."""
-    names = {field.name for field in fields(Done)} - {"skipped"}
-    return json.dumps({name: row[name] for name in names}) if names <= row.keys() else None
 
 
 def _truncate_half_row(path: Path) -> None:

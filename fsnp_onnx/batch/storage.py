@@ -75,11 +75,10 @@ def stamp(name: str) -> tuple[int, str]:
     """
 
     def ask(fs: Any, path: str) -> tuple[int, str]:
-        size = int(fs.size(path) or 0)
-        try:
-            return size, str(fs.modified(path))
-        except NotImplementedError:
-            return size, ""
+        changed = ""
+        with suppress(NotImplementedError):
+            changed = str(fs.modified(path))
+        return int(fs.size(path) or 0), changed
 
     try:
         if is_url(name):

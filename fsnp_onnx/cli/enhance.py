@@ -59,9 +59,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(
-            "-m", "--model", help="File written by fsnp-export. Default: the bundled one."
-        ),
+        typer.Option("-m", "--model", help="An exported file. Default: the bundled one."),
     ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into the folders below, too.")
