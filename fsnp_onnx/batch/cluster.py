@@ -73,14 +73,13 @@ def enhance_on_cluster(
     Some thousands of items are taken at once. Results among them are passed on. The model is sent
     along. Without a number of actors there are as many as the cluster has room for.
     """
-    ray = require_ray()
     settings = replace(
         settings,
         model=settings.model_bytes(),
         provider="cuda" if settings.provider == "cuda" else "cpu",  # the same everywhere
         threads=settings.threads or 1,
     )
-    results = _enhance(ray, items, settings, cluster, n_actors)
+    results = _enhance(items, settings, cluster, n_actors)
     atexit.register(results.close)  # before Ray, which would else be started again and hang
     with closing(results), ExitStack() as stack:
         stack.callback(atexit.unregister, results.close)
@@ -93,12 +92,9 @@ def enhance_on_cluster(
 
 
 def _enhance(
-    ray: Any,
-    items: Iterator[Job | Done | Failed],
-    settings: Settings,
-    cluster: Cluster,
-    n_actors: int | None,
+    items: Iterator[Job | Done | Failed], settings: Settings, cluster: Cluster, n_actors: int | None
 ) -> Generator[Done | Failed]:
+    ray = require_ray()
     open_jobs: dict[int, Job] = {}
     _connect(ray, cluster, (n_actors or 1) * (settings.threads or 1))
     try:

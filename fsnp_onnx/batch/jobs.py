@@ -57,7 +57,7 @@ class Table:
             ) from error
 
 
-class Plan:
+class Plan(Table):
     """All recordings of a run.
 
     Attributes:
@@ -70,14 +70,10 @@ class Plan:
         self.failed: dict[str, Exception] = {}
         self.kept = kept
         # content: where the bytes of a source lie; entry: the directory entry that a target takes
-        self._table = Table(
+        super().__init__(
             "CREATE TABLE job (source BLOB, target BLOB, content BLOB, entry BLOB UNIQUE, size)",
             "CREATE INDEX contents ON job (content)",
         )
-
-    def close(self) -> None:
-        """Remove the plan."""
-        self._table.close()
 
     def add(self, source: str, target: str, size: int | None = None) -> None:
         """Add a recording of ``size`` bytes; the size of a URL is not asked for."""
@@ -88,30 +84,28 @@ class Plan:
         entry = _entry(target)
         row = (source, target, _content(source), entry)
         try:
-            self._table.query(
-                "INSERT INTO job VALUES (?, ?, ?, ?, ?)", (*map(os.fsencode, row), size)
-            )
+            self.query("INSERT INTO job VALUES (?, ?, ?, ?, ?)", (*map(os.fsencode, row), size))
         except sqlite3.IntegrityError:
             select = "SELECT source FROM job WHERE entry = ?"
-            ((other,),) = self._table.query(select, (os.fsencode(entry),))
+            ((other,),) = self.query(select, (os.fsencode(entry),))
             raise OutputError(
                 f"{os.fsdecode(other)} and {source} would both be written to {target}; "
                 "rename one or enhance them apart"
             ) from None
 
     def __len__(self) -> int:
-        return int(self._table.query("SELECT count(*) FROM job").fetchone()[0])
+        return int(self.query("SELECT count(*) FROM job").fetchone()[0])
 
     def jobs(self, *, longest_first: bool) -> Iterator[Job]:
         """Yield the recordings in the order of the inputs or by size."""
         order = "size DESC, rowid" if longest_first else "rowid"
-        for row in self._table.query(f"SELECT source, target FROM job ORDER BY {order}"):
+        for row in self.query(f"SELECT source, target FROM job ORDER BY {order}"):
             yield Job(*map(os.fsdecode, row))
 
     def is_input(self, name: str) -> bool:
         """Whether a name leads to a recording of this run, through links or not."""
         select = "SELECT 1 FROM job WHERE content = ?"
-        return self._table.query(select, (os.fsencode(_content(name)),)).fetchone() is not None
+        return self.query(select, (os.fsencode(_content(name)),)).fetchone() is not None
 
     def require_free(self, target: str, source: str | None = None, *, force: bool) -> None:
         """Check that a file may be written: it replaces no input, and others only with force."""

@@ -70,7 +70,6 @@ class _Pool:
     def __init__(self, settings: Settings, n_processes: int, scratch: str) -> None:
         self.jobs: dict[Future[Any], Job] = {}
         self._tried: set[str] = set()
-        self._heard: set[str] = set()
         self._pool = ProcessPool(
             n_processes,
             initializer=_begin,
@@ -104,9 +103,8 @@ class _Pool:
                 result, said = Failed(job.source, job.target, WorkerError(_DIED_TWICE)), set()
             except BrokenProcessPool as error:
                 raise WorkerError(_BROKEN) from error
-            for message in said - self._heard:
+            for message in said:  # Python tells each of them once
                 warnings.warn(message, stacklevel=2)
-            self._heard |= said
             yield result
 
     def end(self) -> None:
