@@ -103,8 +103,8 @@ class _Pool:
                 result, said = Failed(job.source, job.target, WorkerError(_DIED_TWICE)), set()
             except BrokenProcessPool as error:
                 raise WorkerError(_BROKEN) from error
-            for message in said:  # Python tells each of them once
-                warnings.warn(message, stacklevel=2)
+            for message in said:  # Python tells each once, as they come from one line
+                warnings.warn(message, stacklevel=1)
             yield result
 
     def end(self) -> None:
