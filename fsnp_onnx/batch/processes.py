@@ -31,7 +31,7 @@ from fsnp_onnx.runtime.recording import Done
 
 _BROKEN = (
     "the processes died while they opened the model; if memory is short, give fewer jobs; a script "
-    "has to call below if __name__ == '__main__':"
+    "has to call enhance_files below if __name__ == '__main__':"
 )
 _DIED_TWICE = (
     "the process that enhanced it died, and so did a second one; if memory is short, give shorter "

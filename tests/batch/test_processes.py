@@ -163,7 +163,7 @@ def test_a_script_that_does_not_protect_its_call_ends_and_is_told_how(unity_path
     line = [sys.executable, "script.py"]
     ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.endswith("a script has to call below if __name__ == '__main__':\n")
+    assert ended.stderr.endswith("has to call enhance_files below if __name__ == '__main__':\n")
     assert ended.stderr.count("Traceback") < 20  # no processes that start processes
     assert not Path("out").exists()
 
