@@ -4,13 +4,12 @@ In the order a recording passes through them::
 
     files.py      enhance_files: check the call, then yield one Done or Failed for each recording
     inputs.py     files, folders, URLs and manifests -> jobs
-    discover.py   the sound files of a folder
     manifest.py   tables of inputs and outputs
     jobs.py       Job, and the Plan of all jobs, which lies on disk
     processes.py  jobs -> results, in several processes of this machine
     cluster.py    jobs -> results, on the machines of a Ray cluster
     recording.py  one job -> its result: fetch, enhance, store
-    storage.py    URLs, through fsspec
+    storage.py    files and folders by path or URL
     journal.py    what is begun and done, for a run that is killed and resumed
     signals.py    signals stay with the program that calls
 """

@@ -70,22 +70,16 @@ def enhance_on_cluster(
 ) -> Generator[Done | Failed]:
     """Yield the result of each recording, in the order in which they end.
 
-    Args:
-        items: The recordings, of which some thousands are taken at once, and results, which are
-            passed on.
-        settings: What the recordings share. The model is sent along.
-        cluster: Where to run.
-        n_actors: Recordings at a time, None for as many as the cluster has room for.
-
-    Raises:
-        InstallError: Ray is not installed.
-        WorkerError: The cluster cannot be reached or cannot work.
+    Some thousands of items are taken at once. Results among them are passed on. The model is sent
+    along. Without a number of actors there are as many as the cluster has room for.
     """
-    ray = require_ray()
-    model = settings.model.read_bytes() if isinstance(settings.model, Path) else settings.model
-    provider = settings.provider if settings.provider == "cuda" else "cpu"  # the same everywhere
-    settings = replace(settings, model=model, provider=provider)
-    results = _enhance(ray, items, settings, cluster, n_actors)
+    settings = replace(
+        settings,
+        model=settings.model_bytes(),
+        provider="cuda" if settings.provider == "cuda" else "cpu",  # the same everywhere
+        threads=settings.threads or 1,
+    )
+    results = _enhance(items, settings, cluster, n_actors)
     atexit.register(results.close)  # before Ray, which would else be started again and hang
     with closing(results), ExitStack() as stack:
         stack.callback(atexit.unregister, results.close)
@@ -98,12 +92,9 @@ def enhance_on_cluster(
 
 
 def _enhance(
-    ray: Any,
-    items: Iterator[Job | Done | Failed],
-    settings: Settings,
-    cluster: Cluster,
-    n_actors: int | None,
+    items: Iterator[Job | Done | Failed], settings: Settings, cluster: Cluster, n_actors: int | None
 ) -> Generator[Done | Failed]:
+    ray = require_ray()
     open_jobs: dict[int, Job] = {}
     _connect(ray, cluster, (n_actors or 1) * (settings.threads or 1))
     try:
@@ -165,19 +156,15 @@ def _pipeline(
 
 def _results(ray: Any, pipeline: Any, open_jobs: dict[int, Job]) -> Generator[Done | Failed]:
     """Yield what a pipeline gives; a recording that has ended is taken out of ``open_jobs``."""
-    for row in _rows(ray, pipeline):
-        job = open_jobs.pop(row["number"])
-        yield replace(pickle.loads(row["result"]), input=job.source, output=job.target)
+    try:
+        for row in pipeline.iter_rows():
+            job = open_jobs.pop(row["number"])
+            yield replace(pickle.loads(row["result"]), input=job.source, output=job.target)
+    except ray.exceptions.RayError as error:
+        raise WorkerError(f"Ray stopped ({one_line(error)})") from error
     for job in open_jobs.values():
         job.remove_partial()
         yield Failed(job.source, job.target, WorkerError(DIED))
-
-
-def _rows(ray: Any, dataset: Any) -> Iterator[dict[str, Any]]:
-    try:
-        yield from dataset.iter_rows()
-    except ray.exceptions.RayError as error:
-        raise WorkerError(f"Ray stopped ({one_line(error)})") from error
 
 
 def _room(ray: Any, settings: Settings, cluster: Cluster) -> int:
@@ -226,11 +213,7 @@ def _require_listener(address: str) -> None:
 
 
 def require_ray() -> Any:
-    """Import Ray, quiet and without usage statistics.
-
-    Raises:
-        InstallError: It is not installed.
-    """
+    """Import Ray, quiet and without usage statistics."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else a line for every actor

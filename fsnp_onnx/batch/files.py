@@ -18,6 +18,7 @@ from fsnp_onnx.errors import ArgumentError, FsnpError, OutputError
 from fsnp_onnx.runtime.arguments import check_limit, check_provider
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, Enhancer
+from fsnp_onnx.runtime.files import same_file
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.plot import require_matplotlib
 from fsnp_onnx.runtime.recording import Done
@@ -120,6 +121,9 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         ...             print(result.input, result.sample_rate, result.clipped)
         samples/hum_5db_noisy.flac 16000 0
     """
+    given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    names = [given_name("inputs", name) for name in given]
+    target = None if output is None else given_name("output", output)
     table, picture, log = (
         None if value is None else Path(given_name(argument, value))
         for argument, value in (("manifest", manifest), ("plot", plot), ("journal", journal))
@@ -131,20 +135,20 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
     if resume and log is None:
         raise ArgumentError("resume", "needs a journal, which tells what is done")
     with ExitStack() as stack:
-        plan = stack.enter_context(closing(Plan()))
-        _fill(plan, inputs, output, table, recursive=recursive)
         kept = [str(path) for path in (model, table) if isinstance(path, Path)]
+        plan = stack.enter_context(closing(Plan(kept)))
+        _fill(plan, names, target, table, recursive=recursive)
         if picture:
-            _check_plot(picture, plan, kept, force=force)
+            _check_plot(picture, plan, force=force)
         engine = _engine(settings, jobs, cluster, n_jobs=len(plan))
         book = None
         if log:
             from fsnp_onnx.batch.journal import Journal  # noqa: PLC0415 - slow, by its lock
 
-            plan.require_free(str(log), kept, force=True)
-            book = Journal(log, model, attenuation_limit_db, resume=resume, force=force)
+            plan.require_free(str(log), force=True)
+            book = Journal(log, settings, resume=resume, force=force)
             stack.enter_context(closing(book))
-        run = _Run(plan, kept, book, force, on_progress, n_total=len(plan) + len(plan.failed))
+        run = _Run(plan, book, force, on_progress, n_total=len(plan) + len(plan.failed))
         longest_first = cluster is not None or (jobs or 1) > 1
         results = run.results(engine, stack.pop_all(), longest_first=longest_first)
     next(results)  # begun, so that closing it closes what it holds
@@ -163,34 +167,25 @@ def _check(settings: Settings, jobs: int | None, cluster: Cluster | None) -> Non
 
 
 def _fill(
-    plan: Plan,
-    inputs: Name | Iterable[Name],
-    output: Name | None,
-    manifest: Path | None,
-    *,
-    recursive: bool,
+    plan: Plan, names: list[str], output: str | None, manifest: Path | None, *, recursive: bool
 ) -> None:
-    given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    names = [given_name("inputs", name) for name in given]
     if manifest:
         if names or output is not None or recursive:
-            raise ArgumentError(
-                "manifest", "names all inputs and outputs; leave inputs, output and recursive out"
-            )
+            problem = "names all inputs and outputs; leave inputs, output and recursive out"
+            raise ArgumentError("manifest", problem)
         add_manifest(plan, manifest)
     elif names:
-        target = None if output is None else given_name("output", output)
-        add_inputs(plan, names, target, recursive=recursive)
+        add_inputs(plan, names, output, recursive=recursive)
     else:
         raise ArgumentError("inputs", "is missing; give sound files, folders or a manifest")
 
 
-def _check_plot(plot: Path, plan: Plan, kept: list[str], *, force: bool) -> None:
+def _check_plot(plot: Path, plan: Plan, *, force: bool) -> None:
     if len(plan) > 1:
         raise ArgumentError("plot", f"draws one recording, not {len(plan)}")
     require_matplotlib()
-    plan.require_free(str(plot), kept, force=force)
-    if plan.is_output(str(plot)):
+    plan.require_free(str(plot), force=force)
+    if any(same_file(plot, Path(job.target)) for job in plan.jobs(longest_first=False)):
         raise OutputError(f"{plot} is the enhanced recording; give another file for the plot")
 
 
@@ -201,7 +196,6 @@ def _engine(
     if cluster:
         replace(settings, provider="cpu").open()
         require_ray()
-        settings = replace(settings, threads=1 if settings.threads is None else settings.threads)
         return partial(enhance_on_cluster, settings=settings, cluster=cluster, n_actors=jobs)
     n_processes = max(1, min(jobs or 1, n_jobs))
     if settings.threads is None:
@@ -227,7 +221,6 @@ class _Run:
     """The recordings of a plan through an engine, noted and told one by one."""
 
     plan: Plan
-    kept: list[str]
     journal: Journal | None
     force: bool
     on_progress: Callable[[Progress], object] | None
@@ -266,7 +259,7 @@ class _Run:
             if self.journal and (done := self.journal.done(job)):
                 return done
             may_replace = self.force or bool(self.journal and self.journal.is_own(job))
-            self.plan.require_free(job.target, [*self.kept, job.source], force=may_replace)
+            self.plan.require_free(job.target, job.source, force=may_replace)
         except (FsnpError, OSError) as error:  # the journal keeps what it tells of the output
             return Failed(job.source, None, error)
         return None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from fsnp_onnx.batch import discover, storage
-from fsnp_onnx.batch.discover import Found
+from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Plan
 from fsnp_onnx.batch.manifest import SUFFIXES, read_rows
 from fsnp_onnx.errors import (
@@ -37,8 +36,7 @@ def add_manifest(plan: Plan, manifest: Path) -> None:
     if manifest.suffix not in SUFFIXES:
         raise ArgumentError("manifest", f"{manifest} ends neither in .csv nor in .jsonl")
     for row in read_rows(manifest, ("input", "output")):
-        source, target = (_plain(row[column]) for column in ("input", "output"))
-        plan.add(source, target, _size(source))
+        plan.add(_plain(row["input"]), _plain(row["output"]))
     if not len(plan):
         raise ManifestError(f"{manifest} lists no recordings; give rows with input and output")
 
@@ -46,57 +44,48 @@ def add_manifest(plan: Plan, manifest: Path) -> None:
 def add_inputs(plan: Plan, inputs: Sequence[str], output: str | None, *, recursive: bool) -> None:
     """Add files, folders and URLs to a plan."""
     names = [_plain(name) for name in inputs]
-    into_folder = output is not None and (
-        len(names) > 1 or any(map(_is_folder, names)) or _names_folder(output)
-    )
+    if output is None:
+        for name in names:
+            plan.add(name, _beside(name))
+        return
+    target = _plain(output)
+    is_folder = len(names) > 1 or output.endswith(("/", os.sep))
+    if not (is_folder or any(map(storage.is_folder, [*names, target]))):
+        plan.add(names[0], target)
+        return
     for name in names:
-        if output is None or not into_folder:
-            plan.add(name, _file_target(name, output), _size(name))
-            continue
         try:
-            _add_to_folder(plan, name, output, recursive=recursive)
+            _add_to_folder(plan, name, target, recursive=recursive)
         except OutputError:
             raise  # concerns the plan as a whole
         except (FsnpError, OSError) as error:
             plan.failed[name] = error
 
 
-def _file_target(name: str, output: str | None) -> str:
-    if output is not None:
-        return _plain(output)
-    if _is_folder(name):
+def _beside(name: str) -> str:
+    if storage.is_folder(name):
         raise ArgumentError("output", f"is missing; {name} is a folder and needs one to write to")
-    folder, slash, last = name.rpartition("/") if storage.is_url(name) else ("", "", name)
-    path = PurePosixPath(last) if slash else Path(last)
-    return f"{folder}{slash}{path.with_name(f'{path.stem}.enhanced{path.suffix}')}"
+    stem, ending = os.path.splitext(name)  # noqa: PTH122 - also of a URL
+    return f"{stem}.enhanced{ending}"
 
 
 def _add_to_folder(plan: Plan, name: str, output: str, *, recursive: bool) -> None:
     """Add what an input gives that is a folder, or a file to be written into one."""
-    if not _is_folder(name):
-        last = storage.last_name(name) if storage.is_url(name) else Path(name).name
-        plan.add(name, _below(output, last), _size(name))
+    if not storage.is_folder(name):
+        plan.add(name, storage.below(output, storage.last_name(name)))
         return
-    holds_none = True
-    for found in _sound_files(plan, name, output, recursive=recursive):
-        plan.add(found.source, _below(output, found.relative), found.size)
-        holds_none = False
-    if holds_none and name not in plan.failed:
-        hint = "" if recursive else "; look into the folders below with recursive"
-        raise AudioError(f"{name} holds no sound files such as .wav, .flac, .ogg or .mp3{hint}")
-
-
-def _sound_files(plan: Plan, name: str, output: str, *, recursive: bool) -> Iterator[Found]:
-    if storage.is_url(name):
-        return storage.sound_files(name, output, recursive=recursive)
 
     def note(error: OSError) -> None:
         folder = error.filename or name
         plan.failed[folder] = MissingFileError(f"cannot read {folder} ({error.strerror})")
 
-    return discover.sound_files(
-        Path(name), Path(_plain(output)), recursive=recursive, on_error=note
-    )
+    holds_none = True
+    for found in storage.sound_files(name, output, recursive=recursive, on_error=note):
+        plan.add(found.source, storage.below(output, found.relative), found.size)
+        holds_none = False
+    if holds_none and name not in plan.failed:
+        hint = "" if recursive else "; look into the folders below with recursive"
+        raise AudioError(f"{name} holds no sound files such as .wav, .flac, .ogg or .mp3{hint}")
 
 
 def _plain(given: str) -> str:
@@ -109,25 +98,3 @@ def _plain(given: str) -> str:
     if not is_possible:
         raise MissingFileError(f"{given!a} cannot be the name of a file; give another")
     return name if storage.is_url(name) else str(Path(name))
-
-
-def _below(folder: str, relative: str) -> str:
-    if storage.is_url(folder) and not folder.startswith("file://"):
-        return f"{folder.rstrip('/')}/{relative}"
-    return str(Path(_plain(folder)) / relative)
-
-
-def _is_folder(name: str) -> bool:
-    return storage.is_folder(name) if storage.is_url(name) else Path(name).is_dir()
-
-
-def _names_folder(output: str) -> bool:
-    return output.endswith(("/", os.sep)) or _is_folder(_plain(output))
-
-
-def _size(name: str) -> int:
-    """Return the size of a file in bytes, 0 where its reader will report that it is missing."""
-    try:
-        return 0 if storage.is_url(name) else Path(name).stat().st_size
-    except OSError:
-        return 0

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -18,18 +17,12 @@ from typing import Any
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.errors import OutputError
-from fsnp_onnx.runtime.files import partial_file, same_file
+from fsnp_onnx.runtime.files import same_file
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One recording to enhance.
-
-    Attributes:
-        source: Path or URL of the noisy file.
-        target: Path or URL of the enhanced file.
-        token: Names the temporary file beside the target.
-    """
+    """One recording to enhance; the token names the temporary file beside the target."""
 
     source: str
     target: str
@@ -37,11 +30,7 @@ class Job:
 
     def remove_partial(self) -> None:
         """Remove what a process that was killed has left of the output."""
-        if storage.is_url(self.target):
-            storage.remove_partial(self.target, self.token)
-        else:
-            with suppress(OSError):  # not there, most often
-                partial_file(Path(self.target), self.token).unlink()
+        storage.remove_partial(self.target, self.token)
 
 
 class Table:
@@ -68,86 +57,65 @@ class Table:
             ) from error
 
 
-class Plan:
+class Plan(Table):
     """All recordings of a run.
 
     Attributes:
         failed: By name, the inputs that cannot be looked into or hold nothing.
+        kept: Other files that the run never replaces, as the model.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Sequence[str] = ()) -> None:
         """Start with no recordings."""
         self.failed: dict[str, Exception] = {}
+        self.kept = kept
         # content: where the bytes of a source lie; entry: the directory entry that a target takes
-        self._table = Table(
+        super().__init__(
             "CREATE TABLE job (source BLOB, target BLOB, content BLOB, entry BLOB UNIQUE, size)",
             "CREATE INDEX contents ON job (content)",
         )
 
-    def close(self) -> None:
-        """Remove the plan."""
-        self._table.close()
-
-    def add(self, source: str, target: str, size: int = 0) -> None:
-        """Add a recording of ``size`` bytes."""
-        storage.require_lasting(target)
+    def add(self, source: str, target: str, size: int | None = None) -> None:
+        """Add a recording of ``size`` bytes; the size of a URL is not asked for."""
+        if size is None:
+            size = 0 if storage.is_url(source) else storage.stamp(source)[0]
+        if target.startswith("memory://"):
+            raise OutputError(f"{target} would end with this process; give a path or another URL")
         entry = _entry(target)
         row = (source, target, _content(source), entry)
         try:
-            self._table.query(
-                "INSERT INTO job VALUES (?, ?, ?, ?, ?)", (*map(os.fsencode, row), size)
-            )
+            self.query("INSERT INTO job VALUES (?, ?, ?, ?, ?)", (*map(os.fsencode, row), size))
         except sqlite3.IntegrityError:
             select = "SELECT source FROM job WHERE entry = ?"
-            ((other,),) = self._table.query(select, (os.fsencode(entry),))
+            ((other,),) = self.query(select, (os.fsencode(entry),))
             raise OutputError(
                 f"{os.fsdecode(other)} and {source} would both be written to {target}; "
                 "rename one or enhance them apart"
             ) from None
 
     def __len__(self) -> int:
-        return int(self._table.query("SELECT count(*) FROM job").fetchone()[0])
+        return int(self.query("SELECT count(*) FROM job").fetchone()[0])
 
     def jobs(self, *, longest_first: bool) -> Iterator[Job]:
         """Yield the recordings in the order of the inputs or by size."""
         order = "size DESC, rowid" if longest_first else "rowid"
-        for row in self._table.query(f"SELECT source, target FROM job ORDER BY {order}"):
+        for row in self.query(f"SELECT source, target FROM job ORDER BY {order}"):
             yield Job(*map(os.fsdecode, row))
 
     def is_input(self, name: str) -> bool:
         """Whether a name leads to a recording of this run, through links or not."""
-        return self._has("SELECT 1 FROM job WHERE content = ?", _content(name))
+        select = "SELECT 1 FROM job WHERE content = ?"
+        return self.query(select, (os.fsencode(_content(name)),)).fetchone() is not None
 
-    def is_output(self, name: str) -> bool:
-        """Whether a name leads to where this run writes a recording."""
-        return self._has("SELECT 1 FROM job WHERE entry IN (?, ?)", _entry(name), _content(name))
-
-    def _has(self, select: str, *names: str) -> bool:
-        return self._table.query(select, tuple(map(os.fsencode, names))).fetchone() is not None
-
-    def require_free(self, target: str, kept: Iterable[str], *, force: bool) -> None:
-        """Check that a file may be written.
-
-        Args:
-            target: Its path or URL.
-            kept: What is never replaced, under no name, as the inputs of this run.
-            force: Whether anything else may be replaced.
-        """
-        if not exists(target):
+    def require_free(self, target: str, source: str | None = None, *, force: bool) -> None:
+        """Check that a file may be written: it replaces no input, and others only with force."""
+        if not storage.exists(target):
             return
-        if storage.is_url(target):
-            is_kept = target in kept
-        else:
-            is_kept = any(same_file(Path(target), Path(p)) for p in kept if not storage.is_url(p))
-        if is_kept or self.is_input(target):
+        kept = [*self.kept, source] if source else self.kept
+        if self.is_input(target) or any(same_file(Path(target), Path(name)) for name in kept):
             raise OutputError(f"{target} is an input of this run or its model; give another output")
         if not force:
             raise OutputError(f"{target} exists; replace it with force or give another output")
-
-
-def exists(name: str) -> bool:
-    """Whether something lies at a path or URL, even if it is a link to nowhere."""
-    return storage.exists(name) if storage.is_url(name) else os.path.lexists(name)
 
 
 @lru_cache(maxsize=1024)
@@ -167,6 +135,5 @@ def _entry(name: str) -> str:
 def _content(name: str) -> str:
     """Return where the content of a file lies: its place with all links resolved."""
     entry = _entry(name)
-    if storage.is_url(name):
-        return entry
-    return os.path.realpath(entry) if os.path.islink(entry) else entry  # noqa: PTH114
+    is_link = not storage.is_url(name) and os.path.islink(entry)  # noqa: PTH114
+    return os.path.realpath(entry) if is_link else entry

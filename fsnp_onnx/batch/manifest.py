@@ -19,14 +19,7 @@ def read_rows(
     error_type: type[ManifestError | JournalError] = ManifestError,
     remedy: str = "give a table with input and output",
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table, one after the other.
-
-    Args:
-        path: A file that ends in .csv or .jsonl.
-        columns: What every row has as text that is not empty; there may be more.
-        error_type: What to raise for a malformed row.
-        remedy: What to do about it.
-    """
+    """Yield the rows of a table, each with text in these columns; it may have more."""
     n_lines = 0
 
     def lines(file: Iterable[str]) -> Iterator[str]:
@@ -49,17 +42,16 @@ def read_rows(
 
 
 def _csv_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    table = csv.reader(lines, strict=True)
-    names = next(filter(None, table), [])
+    table = filter(None, csv.reader(lines, strict=True))  # without empty lines
+    names = next(table, [])
     if names and (missing := [column for column in columns if column not in names]):
         raise ValueError(f"a header of {names} without {' and '.join(missing)}")
     if twice := [column for column in columns if names.count(column) > 1]:
         raise ValueError(f"a header of {names} with two of {' and '.join(twice)}")
     for values in table:
-        if len(values) != len(names) and values:
+        if len(values) != len(names):
             raise ValueError(f"{len(values)} values below a header of {len(names)}")
-        if values:
-            yield _whole(dict(zip(names, values, strict=True)), columns)
+        yield _whole(dict(zip(names, values, strict=True)), columns)
 
 
 def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
@@ -74,9 +66,9 @@ def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[
 
 
 def _whole(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
-    if missing := [column for column in columns if row.get(column) in (None, "")]:
-        raise ValueError(f"a row without {' and '.join(missing)}")
     for column in columns:
+        if row.get(column) in (None, ""):
+            raise ValueError(f"a row without {column}")
         if not isinstance(row[column], str):
             raise ValueError(f"{column} is {row[column]!r}, not text")  # noqa: TRY004 - likewise
     return row

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -28,7 +29,10 @@ from fsnp_onnx.errors import WorkerError, one_line
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.recording import Done
 
-_BROKEN = "the processes died while they opened the model; if memory is short, give fewer jobs"
+_BROKEN = (
+    "the processes died while they opened the model; if memory is short, give fewer jobs; a script "
+    "has to call enhance_files below if __name__ == '__main__':"
+)
 _DIED_TWICE = (
     "the process that enhanced it died, and so did a second one; if memory is short, give shorter "
     "audio or fewer jobs"
@@ -41,11 +45,7 @@ def enhance_in_processes(
 ) -> Generator[Done | Failed]:
     """Yield the result of each recording, in the order in which they end.
 
-    Args:
-        items: The recordings, the next of which is taken when a process is free for it, and
-            results, which are passed on.
-        settings: What the recordings share.
-        n_processes: How many processes to start.
+    The next item is taken when a process is free for it. Results among the items are passed on.
     """
     # what a process that is killed has fetched goes with this folder
     with tempfile.TemporaryDirectory(prefix="fsnp-") as scratch:
@@ -54,7 +54,7 @@ def enhance_in_processes(
             for item in items:
                 if isinstance(item, Job):
                     pool.begin(item)
-                    while pool.is_full():
+                    while len(pool.jobs) >= n_processes:
                         yield from pool.wait()
                 else:
                     yield item
@@ -70,18 +70,12 @@ class _Pool:
     def __init__(self, settings: Settings, n_processes: int, scratch: str) -> None:
         self.jobs: dict[Future[Any], Job] = {}
         self._tried: set[str] = set()
-        self._n_processes = n_processes
-        self._heard: set[str] = set()
         self._pool = ProcessPool(
             n_processes,
             initializer=_begin,
             initargs=(settings, scratch),
             context=multiprocessing.get_context("spawn"),
         )
-
-    def is_full(self) -> bool:
-        """Whether every process has a recording."""
-        return len(self.jobs) >= self._n_processes
 
     def begin(self, job: Job) -> None:
         """Give a recording to a free process."""
@@ -109,9 +103,8 @@ class _Pool:
                 result, said = Failed(job.source, job.target, WorkerError(_DIED_TWICE)), set()
             except BrokenProcessPool as error:
                 raise WorkerError(_BROKEN) from error
-            for message in said - self._heard:
-                warnings.warn(message, stacklevel=2)
-            self._heard |= said
+            for message in said:  # Python tells each once, as they come from one line
+                warnings.warn(message, stacklevel=1)
             yield result
 
     def end(self) -> None:
@@ -128,6 +121,8 @@ def _begin(settings: Settings, scratch: str) -> None:
     _settings = settings
     tempfile.tempdir = scratch
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
+    with suppress(Exception):  # raised again by the first recording, which can tell it
+        _enhancer()  # a process that dies of it has not yet taken a recording
 
 
 def _end_with_parent(scratch: str) -> None:

@@ -36,16 +36,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all recordings of a run share; can be sent to another process or machine.
-
-    Attributes:
-        model: Path of an exported file or its bytes.
-        provider: "auto", "cpu" or "cuda".
-        threads: CPU threads of one process, None for all.
-        device_id: Number of the CUDA device.
-        attenuation_limit_db: No bin is attenuated by more, in dB; None for no limit.
-        plot: Where to draw the spectrograms of the one recording, if at all.
-    """
+    """What all recordings of a run share; can be sent to another process or machine."""
 
     model: Path | bytes
     provider: Provider
@@ -58,13 +49,13 @@ class Settings:
         """Open the model."""
         return Enhancer(self.model, self.provider, threads=self.threads, device_id=self.device_id)
 
+    def model_bytes(self) -> bytes:
+        """Return the content of the model's file."""
+        return self.model if isinstance(self.model, bytes) else self.model.read_bytes()
+
 
 def enhance_job(job: Job, enhancer: Enhancer, settings: Settings) -> Done | Failed:
-    """Enhance one recording.
-
-    Returns:
-        What was done, or why it could not be.
-    """
+    """Enhance one recording and return what was done, or why it could not be."""
     try:
         with storage.fetched(job.source) as source, storage.stored(job.target, job.token) as target:
             done = enhance_recording(

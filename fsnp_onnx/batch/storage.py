@@ -1,22 +1,39 @@
-"""Sound files behind URLs (s3://, gs://, ...), through fsspec."""
+"""Sound files by path or URL; URLs (s3://, gs://, ...) through fsspec."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from fsnp_onnx.batch.discover import Found, is_sound
-from fsnp_onnx.errors import FsnpError, InstallError, MissingFileError, OutputError
+from fsnp_onnx.errors import InstallError, MissingFileError, OutputError
+from fsnp_onnx.runtime.audio import AUDIO_EXTENSIONS
+from fsnp_onnx.runtime.files import partial_file
 
 T = TypeVar("T")
 
 _MOVING = {"file", "sftp", "smb"}  # have files that can be moved; object stores copy them instead
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One sound file: its path or URL, its path below the folder with "/", its size in bytes."""
+
+    source: str
+    relative: str
+    size: int
+
+
+def _is_sound(name: str) -> bool:
+    """Whether a file is to be enhanced, by its name."""
+    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS
 
 
 def is_url(name: str) -> bool:
@@ -24,46 +41,88 @@ def is_url(name: str) -> bool:
     return "://" in name
 
 
-def last_name(url: str) -> str:
+def last_name(name: str) -> str:
     """Return what a file is called, without what a web server is told beside it."""
-    if url.startswith(("http://", "https://")):
-        url = unquote(urlsplit(url).path)
-    return url.rpartition("/")[2]
+    if name.startswith(("http://", "https://")):
+        name = unquote(urlsplit(name).path)
+    return name.rpartition("/")[2] if is_url(name) else Path(name).name
 
 
-def is_folder(url: str) -> bool:
-    """Whether files lie below a URL."""
-    return bool(_asked(url, lambda fs, path: fs.isdir(path)))
+def below(folder: str, relative: str) -> str:
+    """Return the name of a file below a folder."""
+    return f"{folder.rstrip('/')}/{relative}" if is_url(folder) else str(Path(folder) / relative)
 
 
-def exists(url: str) -> bool:
-    """Whether something lies at a URL."""
-    return bool(_asked(url, lambda fs, path: fs.exists(path)))
+def is_folder(name: str) -> bool:
+    """Whether there is a folder."""
+    if not is_url(name):
+        return Path(name).is_dir()
+    return bool(_asked(name, lambda fs, path: fs.isdir(path)))
 
 
-def stamp(url: str) -> tuple[int, str]:
-    """Return the size in bytes of a file and when it was changed ("" if its store cannot tell)."""
+def exists(name: str) -> bool:
+    """Whether something is there, even if it is a link to nowhere."""
+    if not is_url(name):
+        return os.path.lexists(name)
+    return bool(_asked(name, lambda fs, path: fs.exists(path)))
+
+
+def stamp(name: str) -> tuple[int, str]:
+    """Return the size of a file in bytes and when it was changed, by which it is known again.
+
+    A store that does not tell the latter gives "". A file that cannot be read gives 0 and "", as its
+    reader reports it.
+    """
 
     def ask(fs: Any, path: str) -> tuple[int, str]:
-        size = int(fs.size(path) or 0)
-        try:
-            return size, str(fs.modified(path))
-        except NotImplementedError:
-            return size, ""
+        changed = ""
+        with suppress(NotImplementedError):
+            changed = str(fs.modified(path))
+        return int(fs.size(path) or 0), changed
 
-    return _asked(url, ask)
+    try:
+        if is_url(name):
+            return _asked(name, ask)
+        status = Path(name).stat()
+    except OSError:
+        return 0, ""
+    return status.st_size, str(status.st_mtime_ns)
 
 
-def sound_files(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
-    """Yield the sound files below a URL, sorted by folder and name.
+def sound_files(
+    name: str, output: str, *, recursive: bool, on_error: Callable[[OSError], None]
+) -> Iterator[Found]:
+    """Yield the sound files of a folder, sorted by name, and then those of the folders below.
 
-    Hidden files and what lies in ``output`` are passed over.
-
-    Args:
-        url: Where to look.
-        output: The folder that the enhanced files go to.
-        recursive: Whether to look into the folders below.
+    Hidden files, links to folders and what lies in ``output`` are passed over. ``on_error`` is
+    called for each folder of a path that cannot be read.
     """
+    if is_url(name):
+        yield from _sound_files_behind(name, output, recursive=recursive)
+        return
+    own = os.path.realpath(output)
+    if Path(os.path.realpath(name)).is_relative_to(own):
+        own = ""
+    for at, folders, files in os.walk(name, onerror=on_error):
+        kept = sorted(folders) if recursive else []
+        folders[:] = (folder for folder in kept if os.path.realpath(Path(at, folder)) != own)
+        for path in (Path(at, file) for file in sorted(files) if _is_sound(file)):
+            if (size := _size(path, own)) is not None:
+                yield Found(str(path), path.relative_to(name).as_posix(), size)
+
+
+def _size(path: Path, own: str) -> int | None:
+    """Return the size of a file, None if it is not a file or lies in the output."""
+    if own and path.is_symlink() and Path(os.path.realpath(path)).is_relative_to(own):
+        return None
+    try:
+        status = path.stat()
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+    except OSError:  # it has gone, or is a link to where this process may not look
+        return None
+
+
+def _sound_files_behind(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
     fs, root = _filesystem(url)
     root, own = root.rstrip("/"), output.rstrip("/")
     base = url.rstrip("/")
@@ -75,15 +134,9 @@ def sound_files(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
         if at != base and f"{at}/".startswith(f"{own}/"):
             continue
         for name, info in sorted(files.items()):
-            if is_sound(name):
+            if _is_sound(name):
                 relative = f"{below}/{name}".lstrip("/")
                 yield Found(f"{base}/{relative}", relative, int(info.get("size") or 0))
-
-
-def require_lasting(url: str) -> None:
-    """Refuse an output in the memory of this process."""
-    if url.startswith("memory://"):
-        raise OutputError(f"{url} would end with this process; give a path or another URL")
 
 
 @contextmanager
@@ -103,10 +156,6 @@ def stored(name: str, token: str) -> Iterator[Path]:
 
     An object store shows an object when all of it has arrived. Behind file, sftp and smb it is sent
     to a temporary file, which then takes its place. Elsewhere it is as the store does it.
-
-    Args:
-        name: Path or URL of the file.
-        token: Names the temporary file.
     """
     if not is_url(name):
         yield Path(name)
@@ -121,48 +170,37 @@ def stored(name: str, token: str) -> Iterator[Path]:
             raise OutputError(f"cannot write {name} ({error})") from error
 
 
-def remove_partial(url: str, token: str) -> None:
+def remove_partial(name: str, token: str) -> None:
     """Remove what a process that was killed has left of an output."""
     with suppress(Exception):  # not there, most often, and each store has exceptions of its own
-        fs, path = _filesystem(url)
-        if _moves_files(fs):
-            fs.rm_file(_partial(path, token))
+        if not is_url(name):
+            partial_file(Path(name), token).unlink()
+            return
+        fs, path = _filesystem(name)
+        if partial := _partial(fs, path, token):
+            fs.rm_file(partial)
 
 
 def _put(fs: Any, copy: str, path: str, token: str) -> None:
-    if not _moves_files(fs) or fs.isdir(path):  # into which a file would be moved
+    partial = _partial(fs, path, token)
+    if partial is None or fs.isdir(path):  # into which a file would be moved
         fs.put_file(copy, path)
         return
-    partial = _partial(path, token)
     try:
         fs.put_file(copy, partial)
         try:
             fs.mv(partial, path)
-        except Exception:  # noqa: BLE001 - of a server that does not move over a file
-            _replace(fs, partial, path, copy)
-    except BaseException:
-        with suppress(Exception):
-            fs.rm_file(partial)
-        raise
-
-
-def _replace(fs: Any, partial: str, path: str, copy: str) -> None:
-    try:
-        fs.rm_file(path)
-        fs.mv(partial, path)
-    except Exception:  # noqa: BLE001 - of a server that does not move at all, or has done so
-        fs.put_file(copy, path)
-        with suppress(Exception):
+        except Exception:  # noqa: BLE001 - of a server that does not move, or not over a file
+            fs.put_file(copy, path)
+    finally:
+        with suppress(Exception):  # it has moved, most often
             fs.rm_file(partial)
 
 
-def _moves_files(fs: Any) -> bool:
+def _partial(fs: Any, path: str, token: str) -> str | None:
+    """Return where an output is sent before it takes its place, None where files do not move."""
     names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
-    return not _MOVING.isdisjoint(names)
-
-
-def _partial(path: str, token: str) -> str:
-    return f"{path.rpartition('/')[0]}/.fsnp-{token}.part"
+    return None if _MOVING.isdisjoint(names) else f"{path.rpartition('/')[0]}/.fsnp-{token}.part"
 
 
 @contextmanager
@@ -187,7 +225,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra
 
-        fs, path = url_to_fs(url)
+        return url_to_fs(url)  # type: ignore[no-any-return]  # fsspec is not typed
     except ImportError as error:
         if error.name and error.name.startswith("fsspec"):
             remedy = "run pip install 'fsnp-onnx[urls]'"
@@ -196,8 +234,5 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise InstallError(
             f"{url} needs a package that is not installed ({error}); {remedy}"
         ) from error
-    except FsnpError:
-        raise
     except Exception as error:
         raise MissingFileError(f"cannot open {url} ({error})") from error
-    return fs, path

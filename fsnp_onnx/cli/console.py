@@ -47,8 +47,7 @@ def say_error(message: str, about: str = "") -> None:
     say(f"error: {message}" if about in message else f"error: {about}: {message}")
 
 
-def _print_version(*, wanted: bool) -> None:
-    """Print the version and end the command, if wanted; the callback of --version."""
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
     if wanted:
         typer.echo(f"fsnp-onnx {version('fsnp-onnx')}")
         raise typer.Exit
@@ -56,12 +55,7 @@ def _print_version(*, wanted: bool) -> None:
 
 VersionOption = Annotated[
     bool,
-    typer.Option(
-        "--version",
-        help="Print the version.",
-        is_eager=True,
-        callback=lambda value: _print_version(wanted=value),
-    ),
+    typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
 ]
 
 
@@ -74,10 +68,9 @@ def run(app: typer.Typer) -> NoReturn:
     for command in app.registered_commands:  # in rich text a single line end is a space
         lines = filter(str.strip, (command.epilog or "").replace("\b", "").splitlines())
         command.epilog = "\n\n".join(lines)
-    code: int | str | None
+    code: int | str | None = 0
     try:
         app()
-        code = 0
     except SystemExit as end:
         code = end.code
     except ArgumentError as error:

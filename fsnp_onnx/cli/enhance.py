@@ -59,9 +59,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(
-            "-m", "--model", help="File written by fsnp-export. Default: the bundled one."
-        ),
+        typer.Option("-m", "--model", help="An exported file. Default: the bundled one."),
     ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into the folders below, too.")
@@ -141,17 +139,13 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     cluster = Cluster(ray_address, 1.0 if gpus is None else gpus) if engine == "ray" else None
     _check_summary(summary, manifest)
     reporter = Reporter(as_json=as_json)
-    shared: dict[str, Any] = {
-        "attenuation_limit_db": attenuation_limit,
-        "plot": plot,
-        "force": force,
-    }
+    how: dict[str, Any] = {"attenuation_limit_db": attenuation_limit, "plot": plot, "force": force}
     on: dict[str, Any] = {"provider": provider, "threads": threads, "device_id": device_id}
     with reporter.progress(), reporter.summary(summary):
         if _STREAM in (*(inputs or []), output):
             others = {"manifest": manifest, "cluster": cluster, "journal": journal}
             source, target = _streams(inputs or [], output, others, as_json=as_json)
-            reporter.tell(_enhance_stream(Enhancer(model, **on), source, target, shared))
+            reporter.tell(_enhance_stream(Enhancer(model, **on), source, target, how))
         else:
             results = enhance_files(
                 inputs or (),
@@ -165,7 +159,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
                 resume=resume,
                 on_progress=reporter.advance,
                 **on,
-                **shared,
+                **how,
             )
             with closing(results):
                 for result in results:
@@ -192,9 +186,7 @@ def _streams(
 ) -> tuple[str | BinaryIO, Path | BinaryIO]:
     """Return where one recording comes from and goes to, one of which is a stream."""
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
-        raise ArgumentError(
-            "inputs", "is not one file; standard input and output take one recording"
-        )
+        raise ArgumentError("inputs", "is not one file; a stream carries one recording")
     for argument, value in others.items():
         if value:
             raise ArgumentError(argument, "needs files; standard input and output are streams")
@@ -220,10 +212,10 @@ def _standard_output(*, as_json: bool) -> BinaryIO:
 
 
 def _enhance_stream(
-    enhancer: Enhancer, source: str | BinaryIO, target: Path | BinaryIO, shared: dict[str, Any]
+    enhancer: Enhancer, source: str | BinaryIO, target: Path | BinaryIO, how: dict[str, Any]
 ) -> Done:
     if not isinstance(source, str):
-        return enhancer.enhance_file(source, target, **shared)
+        return enhancer.enhance_file(source, target, **how)
     with storage.fetched(source) as path:
-        done = enhancer.enhance_file(path, target, **shared)
+        done = enhancer.enhance_file(path, target, **how)
     return replace(done, input=source)

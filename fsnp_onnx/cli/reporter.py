@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -20,22 +21,12 @@ from fsnp_onnx.errors import one_line
 from fsnp_onnx.runtime.files import replacing
 from fsnp_onnx.runtime.recording import Done
 
-_COLUMNS = (*(field.name for field in fields(Done)), "error")
-
 
 class Reporter:
-    """Tells the result of each recording and adds them up.
-
-    Attributes:
-        n_failed: Recordings and folders that failed.
-    """
+    """Tells the result of each recording, as JSON on standard output if wanted, and adds them up."""
 
     def __init__(self, *, as_json: bool) -> None:
-        """Start with nothing.
-
-        Args:
-            as_json: Whether to print one JSON object per recording on standard output.
-        """
+        """Start with nothing."""
         self.n_failed = 0
         self._n_done = 0
         self._n_skipped = 0
@@ -59,11 +50,8 @@ class Reporter:
         console = Console(stderr=True)
         with rich.Progress(*columns, console=console, redirect_stdout=False, transient=True) as bar:
             task = bar.add_task("", total=None)
-            self.advance = lambda progress: bar.update(
-                task,
-                description=progress.input,
-                completed=progress.n_finished,
-                total=progress.n_total,
+            self.advance = lambda told: bar.update(
+                task, description=told.input, completed=told.n_finished, total=told.n_total
             )
             yield
 
@@ -77,7 +65,7 @@ class Reporter:
             replacing(path) as temporary,
             temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
         ):
-            table = csv.DictWriter(file, _COLUMNS)
+            table = csv.DictWriter(file, [*(field.name for field in fields(Done)), "error"])
             table.writeheader()
             self._add_row = table.writerow
             yield
@@ -85,13 +73,15 @@ class Reporter:
     def tell(self, result: Done | Failed) -> None:
         """Tell what was done, or why it failed."""
         if isinstance(result, Failed):
-            self._tell_failure(result.input, one_line(result.error))
-            return
-        self._add_row(asdict(result))
-        if result.skipped:
-            self._n_skipped += 1
+            self.n_failed += 1
+            row: dict[str, Any] = {"input": result.input, "error": one_line(result.error)}
+            say_error(row["error"], about=result.input)
         else:
+            row = asdict(result)
             self._tell_done(result)
+        self._add_row(row)
+        if self._as_json and not row.pop("skipped", False):
+            typer.echo(json.dumps(row))
 
     def summarize(self) -> None:
         """Tell the sums of a run of more than one recording, or that there was nothing to do."""
@@ -107,24 +97,18 @@ class Reporter:
         )
 
     def _tell_done(self, done: Done) -> None:
+        if done.skipped:
+            self._n_skipped += 1
+            return
         self._n_done += 1
         self._duration_s += done.duration_s
         if self._as_json:
-            values = {name: value for name, value in asdict(done).items() if name != "skipped"}
-            typer.echo(json.dumps(values))
             return
         clipped = f", {done.clipped} samples clipped" if done.clipped else ""
         say(
             f"{done.input} -> {done.output} ({done.duration_s:.2f} s of audio in "
             f"{done.seconds:.2f} s on {done.provider}, real-time factor {done.rtf:.3f}{clipped})"
         )
-
-    def _tell_failure(self, name: str, message: str) -> None:
-        self.n_failed += 1
-        self._add_row({"input": name, "error": message})
-        say_error(message, about=name)
-        if self._as_json:
-            typer.echo(json.dumps({"input": name, "error": message}))
 
 
 def _time(seconds: float) -> str:

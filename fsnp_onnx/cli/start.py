@@ -5,23 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from importlib import import_module
 from typing import NoReturn
-
-
-def enhance() -> None:
-    """Run fsnp-enhance."""
-    _run("enhance")
-
-
-def export() -> None:
-    """Run fsnp-export."""
-    _run("export")
-
-
-def doctor() -> None:
-    """Run fsnp-doctor."""
-    _run("doctor")
 
 
 def _run(name: str) -> None:
@@ -39,6 +25,9 @@ def _run(name: str) -> None:
         if number and signal.getsignal(number) != signal.SIG_IGN:  # which nohup sets
             signal.signal(number, _end)
     command.main()
+
+
+enhance, export, doctor = (partial(_run, name) for name in ("enhance", "export", "doctor"))
 
 
 def _interrupted(*_: object) -> NoReturn:

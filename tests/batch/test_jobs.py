@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fsnp_onnx.batch.discover import Found, sound_files
 from fsnp_onnx.batch.inputs import add_inputs
 from fsnp_onnx.batch.jobs import Plan
+from fsnp_onnx.batch.storage import Found, sound_files
 from fsnp_onnx.errors import OutputError
 
 
@@ -34,7 +34,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def found(folder: str, output: str = "out", *, recursive: bool = True) -> list[str]:
     errors: list[OSError] = []
-    files = sound_files(Path(folder), Path(output), recursive=recursive, on_error=errors.append)
+    files = sound_files(folder, output, recursive=recursive, on_error=errors.append)
     names = [file.relative for file in files]
     assert not errors
     return names
@@ -43,7 +43,7 @@ def found(folder: str, output: str = "out", *, recursive: bool = True) -> list[s
 def test_files_are_found_sorted_in_every_folder() -> None:
     touch("in/b.wav", "in/a/z.WAV", "in/a/y.flac", "in/c/d/e.mp3", "in/c.ogg")
     touch("in/no.txt", "in/.hidden.wav", "in/wav")
-    assert found("in") == ["a/y.flac", "a/z.WAV", "b.wav", "c/d/e.mp3", "c.ogg"]
+    assert found("in") == ["b.wav", "c.ogg", "a/y.flac", "a/z.WAV", "c/d/e.mp3"]
     assert found("in", recursive=False) == ["b.wav", "c.ogg"]
 
 
@@ -68,7 +68,7 @@ def test_the_output_below_the_input_is_passed_over_by_any_name() -> None:
 def test_size_is_that_of_the_file() -> None:
     touch("in/a.wav")
     Path("in/a.wav").write_bytes(b"12345")
-    files = sound_files(Path("in"), Path("out"), recursive=False, on_error=print)
+    files = sound_files("in", "out", recursive=False, on_error=print)
     assert list(files) == [Found("in/a.wav", "a.wav", 5)]
 
 
@@ -77,9 +77,9 @@ def test_a_folder_that_cannot_be_read_does_not_stop_the_others(
 ) -> None:
     scandir = os.scandir
 
-    def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
-        if path.name == "b":  # by itself root may look everywhere
-            raise PermissionError(13, "Permission denied", str(path))
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "b":  # by itself root may look everywhere
+            raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     touch("in/a.wav", "in/b/c.wav", "in/d/e.wav")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import soundfile as sf
 
+from fsnp_onnx.batch.files import enhance_files
 from fsnp_onnx.batch.recording import Failed
 from fsnp_onnx.errors import JournalError, MissingFileError, ModelFileError, OutputError
 from fsnp_onnx.runtime.recording import Done
@@ -64,7 +65,6 @@ def test_a_run_killed_at_any_moment_and_resumed_gives_the_files_of_an_undisturbe
     assert contents(Path("out")) == contents(Path("whole"))
     assert (n_done + n_skipped, n_failed) == (40, 0)
     assert n_skipped
-    assert not list(Path().glob(".*.lock"))
 
 
 @pytest.mark.slow
@@ -89,6 +89,19 @@ def test_a_journal_is_for_one_run_at_a_time_and_free_when_that_is_killed(
     assert {row["status"] for row in rows()} == {"run", "begun", "done"}
 
 
+def test_a_journal_is_for_one_run_also_when_another_opened_its_lock_before_the_last_one_ended(
+    run: Run, unity_path: Path
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    recordings(Path("in"), 2)
+    last = enhance_files("in", "out", model=unity_path, journal="r.jsonl")
+    with Path(".r.jsonl.lock").open("rb") as waiting:
+        last.close()
+        fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(OutputError, match="is being written by another run"):
+            run("in", "out", journal="r.jsonl")
+
+
 def test_the_journal_tells_every_step(run: Run) -> None:
     recordings(Path("in"), 2)
     Path("in/bad,\n.wav").write_bytes(b"junk")
@@ -109,7 +122,7 @@ def test_the_journal_tells_every_step(run: Run) -> None:
     assert others[1]["output"] == "out/001.wav"
     assert (others[1]["sample_rate"], others[1]["provider"]) == (16000, "cpu")
     assert "cannot be decoded" in others[3]["error"]
-    assert list(Path("logs").iterdir()) == [Path("logs/r.jsonl")]  # no lock stays behind
+    assert {path.name for path in Path("logs").iterdir()} <= {"r.jsonl", ".r.jsonl.lock"}
 
 
 def test_a_folder_that_cannot_be_read_is_in_the_journal(
@@ -117,9 +130,9 @@ def test_a_folder_that_cannot_be_read_is_in_the_journal(
 ) -> None:
     scandir = os.scandir
 
-    def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
-        if path.name == "deep":  # by itself root may look everywhere
-            raise PermissionError(13, "Permission denied", str(path))
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "deep":  # by itself root may look everywhere
+            raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
     recordings(Path("in"), 2)
@@ -285,8 +298,8 @@ def test_an_output_stays_this_runs_own_when_its_store_cannot_be_reached_once(
         return os.path.lexists(name)
 
     with monkeypatch.context() as patched:
-        patched.setattr("fsnp_onnx.batch.jobs.exists", unreachable)
-        assert errors(run("in", "out", **WITH_JOURNAL)) == ["cannot read it (no answer)"]
+        patched.setattr("fsnp_onnx.batch.storage.exists", unreachable)
+        assert errors(run("in", "out", **WITH_JOURNAL)) == ["cannot read it (no answer)"] * 2
     assert counts(run("in", "out", **WITH_JOURNAL)) == (1, 0, 1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -129,10 +130,17 @@ def test_a_process_that_dies_costs_its_own_recording_only(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "death", ["os._exit(1)", "Enhancer.__init__ = lambda *_, **__: os.kill(os.getpid(), 9)"]
+)
 @pytest.mark.usefixtures("in_empty_folder")
-def test_processes_that_die_while_they_open_the_model_end_the_run(main: Main) -> None:
+def test_processes_that_die_while_they_open_the_model_end_the_run(main: Main, death: str) -> None:
     recordings(Path("in"), 3)
-    patch = "import os\nif __name__ != '__main__': os._exit(1)"
+    patch = f"""
+import os
+from fsnp_onnx.runtime.enhancer import Enhancer
+if __name__ != '__main__': {death}
+"""
     ended = subprocess.run(
         main("'in', 'out', recursive=True, jobs=2", before=patch),
         capture_output=True,
@@ -141,6 +149,22 @@ def test_processes_that_die_while_they_open_the_model_end_the_run(main: Main) ->
         check=False,
     )
     assert f"{WorkerError.__name__}: the processes died while they opened the model" in ended.stderr
+    assert not Path("out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_empty_folder")
+def test_a_script_that_does_not_protect_its_call_ends_and_is_told_how(unity_path: Path) -> None:
+    recordings(Path("in"), 3)
+    Path("script.py").write_text(
+        "from fsnp_onnx import enhance_files\n"
+        f"print(list(enhance_files('in', 'out', recursive=True, jobs=2, model={str(unity_path)!r})))"
+    )
+    line = [sys.executable, "script.py"]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("has to call enhance_files below if __name__ == '__main__':\n")
+    assert ended.stderr.count("Traceback") < 20  # no processes that start processes
     assert not Path("out").exists()
 
 
