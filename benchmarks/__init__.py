@@ -15,6 +15,6 @@ leads to RESULTS-NAME.md. `python -m benchmarks report` writes the page without 
     report.py     JSON -> RESULTS.md, with sections.py (one per benchmark), goals.py and figures.py
 
 They share machine.py (description of the machine), rounds.py (systems take turns), networks.py
-(checkpoints and their exports), eager.py (the torch network as published), recording.py (speech of any
+(checkpoints and their exports), eager.py (the torch network as published), speech.py (speech of any
 length), worker.py (one enhancement in a fresh process), nodes.py (ONNX Runtime's profile of one run).
 """

@@ -24,8 +24,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.networks import Network
 from benchmarks.nodes import Node, Profile, profile
-from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate
+from benchmarks.speech import noisy_speech
 from fsnp_onnx.runtime.ort import session_options
 
 GATES = {"LSTM": 4, "DynamicQuantizeLSTM": 4, "GRU": 3}

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks import worker
 from benchmarks.networks import Network
-from benchmarks.recording import noisy_speech
+from benchmarks.speech import noisy_speech
 
 _LONG_S = 60.0  # longer runs are not repeated: their peaks hardly vary
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate, timed
+from benchmarks.speech import noisy_speech
 from evaluation.peers import find_peers
 from evaluation.result import read_evaluation
 from evaluation.scoring import model

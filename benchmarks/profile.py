@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from benchmarks.networks import Network
 from benchmarks.nodes import profile
-from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate, timed
+from benchmarks.speech import noisy_speech
 from fsnp_onnx import Enhancer
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.stft import stft

@@ -14,8 +14,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from benchmarks.networks import Network
-from benchmarks.recording import FILES, noisy_speech, recordings
 from benchmarks.rounds import alternate, timed
+from benchmarks.speech import FILES, noisy_speech, recordings
 from fsnp_onnx import Enhancer
 
 

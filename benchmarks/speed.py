@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from benchmarks.eager import Eager
 from benchmarks.networks import Network
-from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate, timed
+from benchmarks.speech import noisy_speech
 from fsnp_onnx import Enhancer
-from fsnp_onnx.export.verify import snr_db
+from fsnp_onnx.export.speech import snr_db
 
 
 def measure(

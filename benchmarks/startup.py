@@ -13,8 +13,8 @@ import soundfile
 
 from benchmarks import worker
 from benchmarks.networks import Network
-from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate, timed
+from benchmarks.speech import noisy_speech
 
 SECONDS = 1.0
 COMMAND = "fsnp-enhance"

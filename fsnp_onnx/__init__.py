@@ -41,7 +41,7 @@ from fsnp_onnx.errors import (
 if TYPE_CHECKING:
     from fsnp_onnx.batch.cluster import Cluster
     from fsnp_onnx.batch.files import Progress, enhance_files
-    from fsnp_onnx.batch.recording import Failed
+    from fsnp_onnx.batch.worker import Failed
     from fsnp_onnx.export.fidelity import VariantDifference
     from fsnp_onnx.export.identify import Inferred
     from fsnp_onnx.export.options import ExportOptions, Precision
@@ -106,7 +106,7 @@ __all__ = [
 _HOMES: Final = {
     "batch.cluster": "Cluster",
     "batch.files": "Progress enhance_files",
-    "batch.recording": "Failed",
+    "batch.worker": "Failed",
     "export.fidelity": "VariantDifference",
     "export.identify": "Inferred",
     "export.options": "ExportOptions Precision",

@@ -8,7 +8,7 @@ In the order a recording passes through them::
     jobs.py       Job, and the Plan of all jobs, which lies on disk
     processes.py  jobs -> results, in several processes of this machine
     cluster.py    jobs -> results, on the machines of a Ray cluster
-    recording.py  one job -> its result: fetch, enhance, store
+    worker.py     one job -> its result: fetch, enhance, store
     storage.py    files and folders by path or URL
     journal.py    what is begun and done, for a run that is killed and resumed
     signals.py    signals stay with the program that calls

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Job
-from fsnp_onnx.batch.recording import Failed, Settings, enhance_job
 from fsnp_onnx.batch.signals import handler_of_sigterm_kept
+from fsnp_onnx.batch.worker import Failed, Settings, enhance_job
 from fsnp_onnx.errors import ArgumentError, InstallError, WorkerError, one_line
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.recording import Done

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from fsnp_onnx.batch.cluster import Cluster, enhance_on_cluster, require_ray
 from fsnp_onnx.batch.inputs import add_inputs, add_manifest, given_name
 from fsnp_onnx.batch.jobs import Job, Plan
-from fsnp_onnx.batch.recording import Failed, Settings, enhance_job
+from fsnp_onnx.batch.worker import Failed, Settings, enhance_job
 from fsnp_onnx.errors import ArgumentError, FsnpError, OutputError
 from fsnp_onnx.runtime.arguments import check_limit, check_provider
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, Enhancer
-from fsnp_onnx.runtime.files import same_file
 from fsnp_onnx.runtime.ort import Provider
+from fsnp_onnx.runtime.outputs import same_file
 from fsnp_onnx.runtime.plot import require_matplotlib
 from fsnp_onnx.runtime.recording import Done
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.errors import OutputError
-from fsnp_onnx.runtime.files import same_file
+from fsnp_onnx.runtime.outputs import same_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Job, Table
 from fsnp_onnx.batch.manifest import read_rows
-from fsnp_onnx.batch.recording import Failed, Settings
+from fsnp_onnx.batch.worker import Failed, Settings
 from fsnp_onnx.errors import ArgumentError, JournalError, MissingFileError, OutputError, one_line
 from fsnp_onnx.runtime.recording import Done
 

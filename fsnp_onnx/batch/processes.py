@@ -23,8 +23,8 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from fsnp_onnx.batch.jobs import Job
-from fsnp_onnx.batch.recording import Failed, Settings, enhance_job
 from fsnp_onnx.batch.signals import interrupts_held_back
+from fsnp_onnx.batch.worker import Failed, Settings, enhance_job
 from fsnp_onnx.errors import WorkerError, one_line
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.recording import Done

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from fsnp_onnx.errors import InstallError, MissingFileError, OutputError
 from fsnp_onnx.runtime.audio import AUDIO_EXTENSIONS
-from fsnp_onnx.runtime.files import partial_file
+from fsnp_onnx.runtime.outputs import partial_file
 
 T = TypeVar("T")
 

@@ -13,8 +13,7 @@ import typer
 from fsnp_onnx.cli.console import new_app, run
 from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime.cpus import available_cpus
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
-from fsnp_onnx.runtime.model import open_model
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, open_model
 from fsnp_onnx.runtime.ort import SLOW_INT8, WHEELS, installed, int8_overflows, load_onnxruntime
 
 app = new_app()

@@ -19,7 +19,7 @@ from fsnp_onnx.cli.console import VersionOption, new_app, run
 from fsnp_onnx.cli.reporter import Reporter
 from fsnp_onnx.errors import ArgumentError
 from fsnp_onnx.runtime.enhancer import Enhancer
-from fsnp_onnx.runtime.files import same_file
+from fsnp_onnx.runtime.outputs import same_file
 from fsnp_onnx.runtime.recording import Done
 
 app = new_app()

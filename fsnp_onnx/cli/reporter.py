@@ -15,10 +15,10 @@ from typing import Any
 import typer
 
 from fsnp_onnx.batch.files import Progress
-from fsnp_onnx.batch.recording import Failed
+from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.cli.console import say, say_error
 from fsnp_onnx.errors import one_line
-from fsnp_onnx.runtime.files import replacing
+from fsnp_onnx.runtime.outputs import replacing
 from fsnp_onnx.runtime.recording import Done
 
 

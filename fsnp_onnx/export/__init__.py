@@ -9,4 +9,5 @@ In the order a checkpoint passes through them::
     graph/         network -> ONNX graph: a file for each stage, a file for each interface
     verify.py      the final bytes against the network in float64
     fidelity.py    simplified with original MulCA, and int8 with float32, on speech
+    speech.py      the noisy speech that both use, and the SNR
 """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import VerificationError
-from fsnp_onnx.export.verify import noisy_speech, snr_db
+from fsnp_onnx.export.speech import noisy_speech, recordings, snr_db
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import SpeechProbe
@@ -57,16 +56,6 @@ def verify_quantization(float32: bytes, int8: bytes, min_snr_db: float) -> tuple
             "or a lower min_snr_db if that is close enough"
         )
     return probes
-
-
-def recordings(sample_rate_hz: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield name and samples of noisy speech: as it is, quieter, and with more noise."""
-    speech = noisy_speech(sample_rate_hz)
-    yield "speech over a printer, 3 dB", speech
-    yield "speech over a printer, 30 dB quieter", speech * np.float32(10 ** (-30 / 20))
-    hiss = np.random.default_rng(0).standard_normal(speech.size).astype(np.float32)
-    hiss *= np.sqrt(np.mean(np.square(speech)))
-    yield "speech over a printer in white noise, 0 dB", speech + hiss
 
 
 def _waveform_snr_db(models: list[MaskModel], noisy: NDArray[np.float32]) -> float:

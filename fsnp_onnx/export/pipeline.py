@@ -29,7 +29,7 @@ from fsnp_onnx.export.options import ExportOptions, check_outputs, choose_varian
 from fsnp_onnx.export.verify import probe_sizes, verify
 from fsnp_onnx.network.config import MulcaVariant
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
-from fsnp_onnx.runtime.files import replacing
+from fsnp_onnx.runtime.outputs import replacing
 from fsnp_onnx.spec import METADATA_KEY, ModelSpec
 
 PathLike = str | os.PathLike[str]

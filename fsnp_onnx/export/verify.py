@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from fsnp_onnx.errors import VerificationError
 from fsnp_onnx.export.graph.torch_export import EXAMPLE_FRAMES
+from fsnp_onnx.export.speech import noisy_speech, snr_db
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
-from fsnp_onnx.runtime import audio
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.stft import stft
 from fsnp_onnx.spec import Probe, StftSpec
@@ -47,13 +45,6 @@ def probe_sizes(min_frames: int, look_ahead: int, block_frames: int) -> tuple[tu
     while other in (filling, EXAMPLE_FRAMES):
         other += 1
     return (min_frames, 1), (filling, 1), (other, 2), (max(LONG_FRAMES, 2 * filling), 1)
-
-
-def noisy_speech(sample_rate_hz: int) -> NDArray[np.float32]:
-    """Return seven seconds of read speech over a printer at 3 dB, float32 [N]."""
-    samples, stored = audio.read(Path(__file__).with_name("speech.flac"))
-    speech: NDArray[np.float32] = soxr.resample(samples[:, 0], stored.sample_rate, sample_rate_hz)
-    return speech
 
 
 def probe_spectrum(
@@ -124,10 +115,3 @@ def _probe(
             f"tolerance {tolerance:.3g}; no file was written"
         )
     return Probe(n_frames, batch, max_abs_error, tolerance, snr_db(exact.numpy(), error.numpy()))
-
-
-def snr_db(signal: NDArray[np.floating], error: NDArray[np.floating]) -> float:
-    """Return the energy of a signal over that of an error, in dB, finite for zeros."""
-    tiny = np.finfo(np.float64).tiny
-    levels = [np.log10(max(np.square(a, dtype=np.float64).sum(), tiny)) for a in (signal, error)]
-    return float(10 * (levels[0] - levels[1]))

@@ -16,7 +16,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError, MissingFileError, OutputError
-from fsnp_onnx.runtime.files import replacing
+from fsnp_onnx.runtime.outputs import replacing
 from fsnp_onnx.runtime.truncation import require_whole
 
 _CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name != "RAW"} | {

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError
 from fsnp_onnx.runtime.arguments import as_file, check_limit, check_rate, check_samples
-from fsnp_onnx.runtime.files import require_free
 from fsnp_onnx.runtime.mask import lowest_gain
-from fsnp_onnx.runtime.model import open_model
+from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.model import SpeechModel
 from fsnp_onnx.runtime.ort import Provider
+from fsnp_onnx.runtime.outputs import require_free
 from fsnp_onnx.runtime.plot import require_matplotlib
+from fsnp_onnx.runtime.session import ModelFile
 from fsnp_onnx.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -197,6 +199,17 @@ class Enhancer:
                 f"samples up to {np.abs(samples).max():.3g} overflow float32; scale them to +-1"
             )
         return enhanced
+
+
+def open_model(
+    model: ModelFile,
+    provider: Provider = "auto",
+    *,
+    threads: int | None = None,
+    device_id: int = 0,
+) -> SpeechModel:
+    """Open a file as `Enhancer` does, by its interface; `ModelSpec` refuses all but "mask"."""
+    return MaskModel(model, provider, threads=threads, device_id=device_id)
 
 
 def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:

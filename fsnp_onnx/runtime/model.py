@@ -7,9 +7,6 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.runtime.mask_model import MaskModel
-from fsnp_onnx.runtime.ort import Provider
-from fsnp_onnx.runtime.session import ModelFile
 from fsnp_onnx.spec import ModelSpec
 
 
@@ -29,14 +26,3 @@ class SpeechModel(Protocol):
 
         No bin of the spectrum is attenuated by more than the limit in dB; None is no limit.
         """
-
-
-def open_model(
-    model: ModelFile,
-    provider: Provider = "auto",
-    *,
-    threads: int | None = None,
-    device_id: int = 0,
-) -> SpeechModel:
-    """Open a file as `Enhancer` does, by its interface; `ModelSpec` refuses all but "mask"."""
-    return MaskModel(model, provider, threads=threads, device_id=device_id)

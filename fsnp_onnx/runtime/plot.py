@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import InstallError
-from fsnp_onnx.runtime.files import replacing
+from fsnp_onnx.runtime.outputs import replacing
 
 _RANGE_DB = 80.0
 _MAX_COLUMNS = 2000

@@ -58,7 +58,7 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
 ) -> Done:
     """Enhance one recording as `Enhancer.enhance_file` does, and replace what is at the target.
 
-    The name is what messages and `Done.input` call the source. `files.replacing` explains the token.
+    The name is what messages and `Done.input` call the source. `outputs.replacing` explains the token.
     """
     noisy, source_format = audio.read(source, name)
     target_format = audio.output_format(source, target, source_format)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fsnp_onnx.batch.files import enhance_files
-from fsnp_onnx.batch.recording import Failed
+from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.runtime.recording import Done
 
 Run = Callable[..., list[Done | Failed]]

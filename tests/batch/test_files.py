@@ -10,7 +10,7 @@ import soundfile as sf
 
 from fsnp_onnx.batch.cluster import Cluster
 from fsnp_onnx.batch.files import Progress, enhance_files
-from fsnp_onnx.batch.recording import Failed
+from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.errors import ArgumentError, ArgumentTypeError, FsnpError, InstallError, OutputError
 from fsnp_onnx.runtime.recording import Done
 from tests.batch.conftest import Run

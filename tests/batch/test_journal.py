@@ -15,7 +15,7 @@ import pytest
 import soundfile as sf
 
 from fsnp_onnx.batch.files import enhance_files
-from fsnp_onnx.batch.recording import Failed
+from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.errors import JournalError, MissingFileError, ModelFileError, OutputError
 from fsnp_onnx.runtime.recording import Done
 from tests.batch.conftest import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from fsnp_onnx.batch.recording import Failed
+from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.errors import FsnpError, ManifestError
 from tests.batch.conftest import Run
 from tests.batch.folders import contents, recordings

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from fsnp_onnx.batch.recording import Failed
+from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.errors import FsnpError, WorkerError
 from fsnp_onnx.runtime.recording import Done
 from tests.batch.conftest import Run

@@ -15,8 +15,8 @@ from benchmarks import gemm, machine, memory, peers, profile, scaling, speed, st
 from benchmarks.eager import Eager
 from benchmarks.networks import PRECISIONS, Network, prepare
 from benchmarks.nodes import Node, read
-from benchmarks.recording import noisy_speech
 from benchmarks.rounds import alternate
+from benchmarks.speech import noisy_speech
 from evaluation.mixtures import Item
 from evaluation.result import Evaluation
 from evaluation.scoring import Enhance, System

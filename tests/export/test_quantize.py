@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from fsnp_onnx import Enhancer
 from fsnp_onnx.export import pipeline
 from fsnp_onnx.export.checkpoint import read_checkpoint
-from fsnp_onnx.export.fidelity import recordings
 from fsnp_onnx.export.graph import quantize as quantization
 from fsnp_onnx.export.graph.passes import simplify
 from fsnp_onnx.export.graph.quantize import quantize, round_rows
@@ -25,7 +24,8 @@ from fsnp_onnx.export.graph.sub_band import sub_band_block
 from fsnp_onnx.export.identify import infer
 from fsnp_onnx.export.options import ExportOptions
 from fsnp_onnx.export.pipeline import ExportReport, export_checkpoint
-from fsnp_onnx.export.verify import probe_spectrum, snr_db
+from fsnp_onnx.export.speech import recordings, snr_db
+from fsnp_onnx.export.verify import probe_spectrum
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.ort import session_options

@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 
 from fsnp_onnx.errors import VerificationError
 from fsnp_onnx.export.graph.torch_export import EXAMPLE_FRAMES
-from fsnp_onnx.export.verify import probe_sizes, probe_spectrum, snr_db, verify
+from fsnp_onnx.export.verify import probe_sizes, probe_spectrum, verify
 from fsnp_onnx.spec import Probe, StftSpec
 from tests.export.conftest import SmallExport
 from tests.export.small import small_network
@@ -106,9 +106,3 @@ def test_rows_of_a_probe_differ_in_level_and_content() -> None:
     assert real.shape == imag.shape == (2, 257, 30)
     first, second = np.hypot(real, imag)
     assert np.abs(first).mean() > 3 * np.abs(second).mean()
-
-
-def test_snr_is_the_ratio_of_energies_in_decibels() -> None:
-    signal = np.full(100, 2.0)
-    assert snr_db(signal, np.full(100, 0.2)) == pytest.approx(20)
-    assert math.isfinite(snr_db(signal, np.zeros(100)))

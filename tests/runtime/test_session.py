@@ -23,9 +23,8 @@ from fsnp_onnx.errors import (
     ModelFileError,
     RunError,
 )
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, open_model
 from fsnp_onnx.runtime.mask_model import MaskModel
-from fsnp_onnx.runtime.model import open_model
 from fsnp_onnx.spec import StftSpec
 from tests.runtime.models import FROZEN, ONE, SPEC, UNITY, with_metadata
 

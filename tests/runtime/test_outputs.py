@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fsnp_onnx.errors import AudioError, OutputError
-from fsnp_onnx.runtime.files import replacing
+from fsnp_onnx.runtime.outputs import replacing
 
 
 def test_output_appears_at_the_end_with_its_folders(tmp_path: Path) -> None:

@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from fsnp_onnx import Enhancer
 from fsnp_onnx.export.pipeline import ExportReport
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
+from fsnp_onnx.runtime.mask_model import MaskModel
+from tests.export.test_stft import torch_istft, torch_stft
 from tests.golden import golden_network
+from tests.runtime.models import SPEC, WAVY
+from tests.runtime.signals import noise
 
 Samples = NDArray[np.float32]
 SAMPLE = Path(__file__).parents[2] / "samples" / "hum_5db_noisy.flac"
@@ -46,3 +50,26 @@ def test_an_exported_file_gives_the_published_pipelines_waveform(
     scale = np.abs(expected[:whole]).max()
     np.testing.assert_allclose(enhanced[:whole], expected[:whole], rtol=0, atol=2e-5 * scale)
     assert np.abs(enhanced[whole:]).max(initial=0) <= scale  # theirs clicks there
+
+
+@pytest.mark.parametrize("extra", [0, 1, 128, 255])
+def test_any_mask_gives_the_published_pipelines_waveform(extra: int) -> None:
+    samples = noise(40 * 256 + extra)
+    enhanced = Enhancer(WAVY, "cpu").enhance(samples, 16000)
+    spectrum = torch_stft(samples, SPEC.stft)
+    (compressed,) = MaskModel(WAVY, "cpu").run(spectrum.real[None], spectrum.imag[None])
+    mask = torch.from_numpy(compressed).double()
+    assert mask.abs().max() > 9.9
+    clamped = (
+        9.9 * (mask >= 9.9).double()
+        - 9.9 * (mask <= -9.9).double()
+        + mask * (torch.abs(mask) < 9.9).double()
+    )
+    real, imag = -10 * torch.log((10 - clamped) / (10 + clamped))
+    product = spectrum * torch.complex(real, imag).numpy()
+    published = torch_istft(product.astype(np.complex64), SPEC.stft, samples.size)
+    whole_hops = 40 * 256
+    scale = np.abs(published[:whole_hops]).max()
+    np.testing.assert_allclose(
+        enhanced[:whole_hops], published[:whole_hops], rtol=0, atol=5e-6 * scale
+    )
