@@ -16,7 +16,7 @@ class ArgumentError(FsnpError, ValueError):
 
     Attributes:
         argument: Name of the Python argument.
-        problem: What is wrong with it and what to give instead, as it goes on after the name.
+        problem: What is wrong with it and what to give instead, as a continuation of the name.
 
     Example:
         >>> raise ArgumentError("jobs", "is 0; give 1 or more")
@@ -66,7 +66,7 @@ class ProviderError(FsnpError, RuntimeError):
 
 
 class RunError(FsnpError, RuntimeError):
-    """A run of the model that failed, most often for want of memory."""
+    """A run of the model that failed, usually for lack of memory."""
 
 
 class WorkerError(FsnpError, RuntimeError):

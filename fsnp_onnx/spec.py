@@ -80,7 +80,7 @@ class MaskSpec:
     """Compression of the complex ideal ratio mask: ``mask = K (1 - e^{-c m}) / (1 + e^{-c m})``.
 
     Attributes:
-        k: Bound K of the compressed mask.
+        k: Largest magnitude K of the compressed mask.
         c: Steepness; the inverse is ``m = -1/c log((K - mask) / (K + mask))``.
         limit: The compressed mask is clamped to ``[-limit, limit]`` before it is expanded.
     """

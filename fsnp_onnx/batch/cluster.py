@@ -169,14 +169,14 @@ def _results(ray: Any, pipeline: Any, open_jobs: dict[int, Job]) -> Generator[Do
 
 def _room(ray: Any, settings: Settings, cluster: Cluster) -> int:
     """Return how many actors the machines have room for."""
-    there = ray.cluster_resources()
+    available = ray.cluster_resources()
     threads = settings.threads or 1
-    room = there.get("CPU", 0) // threads
+    room = available.get("CPU", 0) // threads
     if settings.provider == "cuda":
-        room = min(room, there.get("GPU", 0) // cluster.gpus_per_job)
+        room = min(room, available.get("GPU", 0) // cluster.gpus_per_job)
     if room < 1:
         raise WorkerError(
-            f"the Ray cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs, "
+            f"the Ray cluster has {available.get('CPU', 0):g} CPUs and {available.get('GPU', 0):g} GPUs, "
             f"too few for one job of {threads} threads; give fewer threads or GPUs per job"
         )
     return int(room)
@@ -196,9 +196,9 @@ def _connect(ray: Any, cluster: Cluster, n_cpus: int) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise WorkerError(
             f"no Ray cluster {f'at {address}' if address else 'can be started here'} "
-            f"({one_line(error)}); ray status tells of a running one"
+            f"({one_line(error)}); check with ray status"
         ) from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # failures are told by recording
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # each recording reports its failure
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -206,7 +206,7 @@ def _connect(ray: Any, cluster: Cluster, n_cpus: int) -> None:
 
 
 def _require_listener(address: str) -> None:
-    """Raise the error of a connection to where nobody listens, for which Ray takes minutes."""
+    """Fail fast if nothing listens at the address; Ray would wait minutes."""
     host, colon, port = address.rpartition(":")
     if colon and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()

@@ -32,7 +32,7 @@ Engine = Callable[[Iterator[Job | Done | Failed]], Generator[Done | Failed]]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is, told when the work on a recording begins and when it has ended.
+    """How far a run is, when the work on a recording begins and when it has ended.
 
     Attributes:
         input: The recording that begins or has ended.
@@ -75,7 +75,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
 
     Args:
         inputs: Sound files, folders, or URLs such as s3://bucket/talks (extra ``[urls]``).
-        output: A file for one input. A folder if it is there as one, ends in "/", an input is a
+        output: A file for one input. A folder if it exists as one, ends in "/", an input is a
             folder, or there are several inputs; the folders below an input are kept. Default:
             NAME.enhanced.EXT beside each input.
         manifest: Table (.csv or .jsonl) with the columns input and output, in place of both.
@@ -88,13 +88,13 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         attenuation_limit_db: No bin of a spectrum is attenuated by more, 0 dB or more; None for no
             limit.
         plot: PNG file for both spectrograms of one recording (extra ``[plot]``).
-        recursive: Look into the folders below, too.
+        recursive: Search subfolders.
         jobs: Recordings at a time, each in a process with a model of its own; a script that asks for
             2 or more does so below ``if __name__ == "__main__":``. Default: 1, in this process; on
             a cluster as many as it has room for.
         cluster: Run on Ray (extra ``[ray]``) in place of this machine.
-        journal: JSON Lines file (.jsonl) that notes each step of each recording.
-        resume: Go on with the run of the journal. What it did is yielded with ``skipped=True``.
+        journal: JSON Lines file (.jsonl) that records each step of each recording.
+        resume: Continue the run in the journal. Finished recordings are yielded with ``skipped=True``.
         force: Replace existing outputs; inputs and the model are never replaced.
         on_progress: Called with a `Progress` when a recording begins and when it has ended.
 
@@ -133,7 +133,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
     settings = Settings(model, provider, threads, device_id, attenuation_limit_db, picture)
     _check(settings, jobs, cluster)
     if resume and log is None:
-        raise ArgumentError("resume", "needs a journal, which tells what is done")
+        raise ArgumentError("resume", "needs a journal, which records what is finished")
     with ExitStack() as stack:
         kept = [str(path) for path in (model, table) if isinstance(path, Path)]
         plan = stack.enter_context(closing(Plan(kept)))
@@ -161,7 +161,7 @@ def _check(settings: Settings, jobs: int | None, cluster: Cluster | None) -> Non
     check_provider(settings.provider, settings.threads, settings.device_id)
     check_limit(settings.attenuation_limit_db)
     if cluster and settings.device_id:
-        raise ArgumentError("device_id", "is of this machine alone; Ray gives each job its GPU")
+        raise ArgumentError("device_id", "applies only to this machine; Ray gives each job its GPU")
     if cluster and settings.plot:
         raise ArgumentError("plot", "is drawn on this machine only; leave the cluster out")
 
@@ -218,7 +218,7 @@ def _enhance_here(
 
 @dataclass(slots=True)
 class _Run:
-    """The recordings of a plan through an engine, noted and told one by one."""
+    """The recordings of a plan through an engine, recorded and reported one by one."""
 
     plan: Plan
     journal: Journal | None
@@ -238,7 +238,7 @@ class _Run:
                     if self.journal and not (isinstance(result, Done) and result.skipped):
                         self.journal.finish(result)
                     self.n_finished += 1
-                    self._tell(result.input)
+                    self._report(result.input)
                     yield result
 
     def _items(self, *, longest_first: bool) -> Iterator[Job | Done | Failed]:
@@ -249,7 +249,7 @@ class _Run:
             if known := self._known_result(job):
                 yield known
                 continue
-            self._tell(job.source)
+            self._report(job.source)
             if self.journal:
                 self.journal.begin(job)
             yield job
@@ -260,10 +260,10 @@ class _Run:
                 return done
             may_replace = self.force or bool(self.journal and self.journal.is_own(job))
             self.plan.require_free(job.target, job.source, force=may_replace)
-        except (FsnpError, OSError) as error:  # the journal keeps what it tells of the output
+        except (FsnpError, OSError) as error:  # the journal keeps its row about the output
             return Failed(job.source, None, error)
         return None
 
-    def _tell(self, name: str) -> None:
+    def _report(self, name: str) -> None:
         if self.on_progress:
             self.on_progress(Progress(name, self.n_finished, self.n_total))

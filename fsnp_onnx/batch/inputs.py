@@ -64,13 +64,15 @@ def add_inputs(plan: Plan, inputs: Sequence[str], output: str | None, *, recursi
 
 def _beside(name: str) -> str:
     if storage.is_folder(name):
-        raise ArgumentError("output", f"is missing; {name} is a folder and needs one to write to")
+        raise ArgumentError(
+            "output", f"is missing; input {name} is a folder, so give an output folder"
+        )
     stem, ending = os.path.splitext(name)  # noqa: PTH122 - also of a URL
     return f"{stem}.enhanced{ending}"
 
 
 def _add_to_folder(plan: Plan, name: str, output: str, *, recursive: bool) -> None:
-    """Add what an input gives that is a folder, or a file to be written into one."""
+    """Add one input, a file or a folder, to an output folder."""
     if not storage.is_folder(name):
         plan.add(name, storage.below(output, storage.last_name(name)))
         return
@@ -84,8 +86,8 @@ def _add_to_folder(plan: Plan, name: str, output: str, *, recursive: bool) -> No
         plan.add(found.source, storage.below(output, found.relative), found.size)
         holds_none = False
     if holds_none and name not in plan.failed:
-        hint = "" if recursive else "; look into the folders below with recursive"
-        raise AudioError(f"{name} holds no sound files such as .wav, .flac, .ogg or .mp3{hint}")
+        hint = "" if recursive else "; use --recursive (recursive=True) to search subfolders"
+        raise AudioError(f"{name} contains no sound files such as .wav, .flac, .ogg or .mp3{hint}")
 
 
 def _plain(given: str) -> str:

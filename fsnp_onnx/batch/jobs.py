@@ -17,7 +17,7 @@ from typing import Any
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.errors import OutputError
-from fsnp_onnx.runtime.outputs import same_file
+from fsnp_onnx.runtime.outputs import EXISTS, same_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Plan(Table):
     """All recordings of a run.
 
     Attributes:
-        failed: By name, the inputs that cannot be looked into or hold nothing.
+        failed: By name, the inputs that cannot be read or contain nothing.
         kept: Other files that the run never replaces, as the model.
     """
 
@@ -80,7 +80,9 @@ class Plan(Table):
         if size is None:
             size = 0 if storage.is_url(source) else storage.stamp(source)[0]
         if target.startswith("memory://"):
-            raise OutputError(f"{target} would end with this process; give a path or another URL")
+            raise OutputError(
+                f"{target} exists only in this process's memory; give a path or another URL"
+            )
         entry = _entry(target)
         row = (source, target, _content(source), entry)
         try:
@@ -115,7 +117,7 @@ class Plan(Table):
         if self.is_input(target) or any(same_file(Path(target), Path(name)) for name in kept):
             raise OutputError(f"{target} is an input of this run or its model; give another output")
         if not force:
-            raise OutputError(f"{target} exists; replace it with force or give another output")
+            raise OutputError(f"{target} {EXISTS}")
 
 
 @lru_cache(maxsize=1024)

@@ -1,8 +1,8 @@
 """The journal of a run: what is begun, done and failed, in a file that survives a kill.
 
 A row "begun" is written before the work on a recording starts, and "done" after its output has taken
-its place. So the file tells at any moment which outputs are whole, which are this run's own but
-perhaps not whole, and which were there before.
+its place. So the file shows at any moment which outputs are whole, which are this run's own but
+perhaps not whole, and which existed before.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ _STEPS = {
         WHERE output = :output AND input = :input""",
     "failed": "UPDATE job SET status = 'failed' WHERE output = :output AND input = :input",
 }
-_REMEDY = "use force in place of resume to replace it, or give another journal"
+_REMEDY = "use --force (force=True) instead of --resume to replace it, or give another journal"
+_EXISTS = "use --resume (resume=True) to continue it, or --force (force=True) to replace it"
 _START = b'{"status": "run"'
 
 
@@ -44,7 +45,7 @@ class Journal:
     """A journal that this run alone writes to; nothing is written before the first step."""
 
     def __init__(self, path: Path, settings: Settings, *, resume: bool, force: bool) -> None:
-        """Begin a journal, or with ``resume`` go on with one that is there."""
+        """Begin a journal, or with ``resume`` continue an existing one."""
         if path.suffix != ".jsonl":
             raise ArgumentError("journal", f"{path} does not end in .jsonl")
         self._path = path
@@ -53,7 +54,7 @@ class Journal:
             "attenuation_limit_db": settings.attenuation_limit_db,
         }
         self._file: TextIO | None = None
-        self._goes_on = False
+        self._continues = False
         self._lock = _locked(path)
         self._earlier = Table(_TABLE)
         with ExitStack() as on_error:
@@ -110,8 +111,8 @@ class Journal:
     def _append(self, row: dict[str, Any]) -> None:
         try:
             if self._file is None:
-                self._file = self._path.open("a" if self._goes_on else "w", encoding="utf-8")
-                if not self._goes_on:
+                self._file = self._path.open("a" if self._continues else "w", encoding="utf-8")
+                if not self._continues:
                     self._file.write(json.dumps({"status": "run", **self._run}) + "\n")
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
@@ -119,15 +120,15 @@ class Journal:
             raise OutputError(f"cannot write {self._path} ({error.strerror})") from error
 
     def _read_earlier(self, *, resume: bool, force: bool) -> None:
-        there = self._path.exists() and self._path.stat().st_size
-        if there and not (resume or force):
-            raise OutputError(f"{self._path} exists; go on with resume or replace it with force")
-        if not (there and resume):
+        exists = self._path.exists() and self._path.stat().st_size
+        if exists and not (resume or force):
+            raise OutputError(f"{self._path} exists already; {_EXISTS}")
+        if not (exists and resume):
             return
         _truncate_half_row(self._path)
         for row in read_rows(self._path, ("status",), JournalError, _REMEDY):
             if row["status"] == "run":
-                self._goes_on = True
+                self._continues = True
                 self._require_same_settings(row)
             elif row["status"] in _STEPS:
                 values = {
@@ -180,6 +181,6 @@ def _truncate_half_row(path: Path) -> None:
                 file.seek(0)
                 file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
     except OSError as error:
-        raise MissingFileError(f"cannot go on with {path} ({error.strerror})") from error
+        raise MissingFileError(f"cannot resume from {path} ({error.strerror})") from error
     if not is_journal:
         raise JournalError(f"{path} is not the journal of a run; give another journal")

@@ -45,12 +45,12 @@ def _csv_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[s
     table = filter(None, csv.reader(lines, strict=True))  # without empty lines
     names = next(table, [])
     if names and (missing := [column for column in columns if column not in names]):
-        raise ValueError(f"a header of {names} without {' and '.join(missing)}")
+        raise ValueError(f"column {missing[0]} is missing in the header {names}")
     if twice := [column for column in columns if names.count(column) > 1]:
-        raise ValueError(f"a header of {names} with two of {' and '.join(twice)}")
+        raise ValueError(f"column {twice[0]} appears twice in the header {names}")
     for values in table:
         if len(values) != len(names):
-            raise ValueError(f"{len(values)} values below a header of {len(names)}")
+            raise ValueError(f"{len(values)} values, but {len(names)} columns in the header")
         yield _whole(dict(zip(names, values, strict=True)), columns)
 
 
@@ -68,7 +68,7 @@ def _json_rows(lines: Iterator[str], columns: tuple[str, ...]) -> Iterator[dict[
 def _whole(row: dict[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:
     for column in columns:
         if row.get(column) in (None, ""):
-            raise ValueError(f"a row without {column}")
+            raise ValueError(f"{column} is missing in this row")
         if not isinstance(row[column], str):
             raise ValueError(f"{column} is {row[column]!r}, not text")  # noqa: TRY004 - likewise
     return row

@@ -1,6 +1,6 @@
 """Recordings spread over processes of this machine, by pebble's pool.
 
-A process holds one model and gets one recording at a time. So a process that dies, most often for want
+A process holds one model and gets one recording at a time. So a process that dies, usually for lack
 of memory, costs one recording, which is tried once more. The processes are spawned, because a session
 of ONNX Runtime does not survive a fork.
 """
@@ -103,7 +103,7 @@ class _Pool:
                 result, said = Failed(job.source, job.target, WorkerError(_DIED_TWICE)), set()
             except BrokenProcessPool as error:
                 raise WorkerError(_BROKEN) from error
-            for message in said:  # Python tells each once, as they come from one line
+            for message in said:  # Python shows each once, as they come from one line
                 warnings.warn(message, stacklevel=1)
             yield result
 
@@ -121,7 +121,7 @@ def _begin(settings: Settings, scratch: str) -> None:
     _settings = settings
     tempfile.tempdir = scratch
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
-    with suppress(Exception):  # raised again by the first recording, which can tell it
+    with suppress(Exception):  # raised again by the first recording, which can report it
         _enhancer()  # a process that dies of it has not yet taken a recording
 
 

@@ -42,7 +42,7 @@ def is_url(name: str) -> bool:
 
 
 def last_name(name: str) -> str:
-    """Return what a file is called, without what a web server is told beside it."""
+    """Return what a file is called, without the query string."""
     if name.startswith(("http://", "https://")):
         name = unquote(urlsplit(name).path)
     return name.rpartition("/")[2] if is_url(name) else Path(name).name
@@ -54,14 +54,14 @@ def below(folder: str, relative: str) -> str:
 
 
 def is_folder(name: str) -> bool:
-    """Whether there is a folder."""
+    """Whether this is a folder."""
     if not is_url(name):
         return Path(name).is_dir()
     return bool(_asked(name, lambda fs, path: fs.isdir(path)))
 
 
 def exists(name: str) -> bool:
-    """Whether something is there, even if it is a link to nowhere."""
+    """Whether something exists, even if it is a link to nowhere."""
     if not is_url(name):
         return os.path.lexists(name)
     return bool(_asked(name, lambda fs, path: fs.exists(path)))
@@ -70,7 +70,7 @@ def exists(name: str) -> bool:
 def stamp(name: str) -> tuple[int, str]:
     """Return the size of a file in bytes and when it was changed, by which it is known again.
 
-    A store that does not tell the latter gives "". A file that cannot be read gives 0 and "", as its
+    A store that does not report the latter gives "". A file that cannot be read gives 0 and "", as its
     reader reports it.
     """
 
@@ -172,7 +172,7 @@ def stored(name: str, token: str) -> Iterator[Path]:
 
 def remove_partial(name: str, token: str) -> None:
     """Remove what a process that was killed has left of an output."""
-    with suppress(Exception):  # not there, most often, and each store has exceptions of its own
+    with suppress(Exception):  # usually it does not exist, and each store has exceptions of its own
         if not is_url(name):
             partial_file(Path(name), token).unlink()
             return
@@ -193,7 +193,7 @@ def _put(fs: Any, copy: str, path: str, token: str) -> None:
         except Exception:  # noqa: BLE001 - of a server that does not move, or not over a file
             fs.put_file(copy, path)
     finally:
-        with suppress(Exception):  # it has moved, most often
+        with suppress(Exception):  # usually it has moved
             fs.rm_file(partial)
 
 
@@ -216,7 +216,7 @@ def _asked(url: str, ask: Callable[[Any, str], T]) -> T:
         return ask(fs, path)
     except Exception as error:  # each store has exceptions of its own
         reason = getattr(error, "strerror", None) or error
-        if isinstance(error, FileNotFoundError):  # of which stores tell the place, or nothing
+        if isinstance(error, FileNotFoundError):  # in which stores report the place, or nothing
             reason = os.strerror(errno.ENOENT)
         raise MissingFileError(f"cannot read {url} ({reason})") from error
 

@@ -24,9 +24,9 @@ class Failed:
 
     Example:
         >>> from fsnp_onnx.errors import AudioError
-        >>> failed = Failed("talk.wav", "clean.wav", AudioError("talk.wav holds no samples"))
+        >>> failed = Failed("talk.wav", "clean.wav", AudioError("talk.wav contains no samples"))
         >>> print(f"{failed.input}: {failed.error}")
-        talk.wav: talk.wav holds no samples
+        talk.wav: talk.wav contains no samples
     """
 
     input: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any, Final, NoReturn
 
@@ -15,6 +16,7 @@ import typer
 
 from fsnp_onnx.errors import ArgumentError, FsnpError, one_line
 
+flag = partial(typer.Option, metavar="")  # a switch, whose help shows no type
 _ENDED: Final = (129, 130, 143)  # 128 + the numbers of SIGHUP, SIGINT and SIGTERM
 _OPTIONS: Final = {  # of the Python arguments with another name
     "inputs": "INPUT",
@@ -55,14 +57,14 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
 
 VersionOption = Annotated[
     bool,
-    typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+    flag("--version", help="Print the version.", is_eager=True, callback=_print_version),
 ]
 
 
 def run(app: typer.Typer) -> NoReturn:
     """Run a command and leave the process with its exit code.
 
-    0 is success, 1 an error that the user can mend, 2 wrong usage, 128 + N the end by signal N.
+    0 is success, 1 an error that the user can fix, 2 wrong usage, 128 + N the end by signal N.
     """
     warnings.showwarning = _show_warning
     for command in app.registered_commands:  # in rich text a single line end is a space
@@ -75,7 +77,7 @@ def run(app: typer.Typer) -> NoReturn:
         code = end.code
     except ArgumentError as error:
         option = "--" + error.argument.replace("_", "-")
-        say_error(f"{_OPTIONS.get(error.argument, option)}: {error.problem}")
+        say_error(f"{_OPTIONS.get(error.argument, option)} {error.problem}")
         code = 2
     except (FsnpError, OSError, MemoryError) as error:
         say_error(one_line(error))

@@ -10,11 +10,19 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from fsnp_onnx.cli.console import new_app, run
+from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
 from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, open_model
-from fsnp_onnx.runtime.ort import SLOW_INT8, WHEELS, installed, int8_overflows, load_onnxruntime
+from fsnp_onnx.runtime.ort import (
+    CPU_BUILD,
+    SLOW_INT8,
+    WHEELS,
+    has_cuda,
+    installed,
+    int8_overflows,
+    load_onnxruntime,
+)
 
 app = new_app()
 
@@ -24,10 +32,16 @@ _PACKAGES = ("fsnp-onnx", "numpy", "soundfile", "soxr", "typer")
 @app.command()
 def doctor(
     model: Annotated[
-        Path, typer.Argument(help="File written by fsnp-export. Default: the bundled one.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="File written by fsnp-export. Default: the bundled one.",
+            show_default=False,
+        ),
     ] = DEFAULT_MODEL,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, flag("--json", help="Print one JSON object.")] = False,
+    version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
 ) -> None:
     """Print versions, which providers start, threads, and a model's verification report.
 
@@ -67,6 +81,8 @@ def examine(model: Path) -> dict[str, Any]:
 def _try_provider(provider: Literal["cpu", "cuda"]) -> str:
     """Start a provider with the bundled model, so that no other file can be the reason."""
     try:
+        if provider == "cuda" and not has_cuda(load_onnxruntime()):
+            return f"not available: {CPU_BUILD}"
         open_model(DEFAULT_MODEL, provider)
     except FsnpError as error:
         return str(error)
@@ -74,7 +90,7 @@ def _try_provider(provider: Literal["cpu", "cuda"]) -> str:
 
 
 def _try_int8() -> str:
-    """Tell what an int8 file gains on this CPU."""
+    """Return what an int8 file gains on this CPU."""
     try:
         overflow = int8_overflows(load_onnxruntime())
     except FsnpError as error:
@@ -105,14 +121,15 @@ def _lines(findings: dict[str, Any]) -> list[str]:
         is_table = isinstance(value, dict)
         rows |= {f"{key} {k}": v for k, v in value.items()} if is_table else {key: value}
     width = max(map(len, rows)) + 2
-    lines = [f"{name:{width}}{value}" for name, value in rows.items()]
+    lines = [f"{name:{width}}{'none' if value is None else value}" for name, value in rows.items()]
     return [*lines, *reports, *(f"error: {error}" for error in findings["errors"])]
 
 
 def _reports(verification: list[dict[str, Any]], quantization: list[dict[str, Any]]) -> list[str]:
     if not verification:
         return ["the file has no verification report"]
-    lines = [f"{'frames':>8}{'batch':>7}{'max |error|':>13}{'tolerance':>11}{'SNR dB':>8}"]
+    lines = ["Verification against PyTorch float64"]
+    lines += [f"{'frames':>8}{'batch':>7}{'max |error|':>13}{'tolerance':>11}{'SNR dB':>8}"]
     lines += [
         f"{probe['n_frames']:8d}{probe['batch']:7d}{probe['max_abs_error']:13.1e}"
         f"{probe['tolerance']:11.1e}{probe['snr_db']:8.1f}"
@@ -120,7 +137,7 @@ def _reports(verification: list[dict[str, Any]], quantization: list[dict[str, An
     ]
     if quantization:
         lines.append(
-            "The report is of the float32 graph. SNR of int8 against it, of the enhanced waveform:"
+            "The table is of the float32 graph. SNR of int8 against it, of the enhanced waveform:"
         )
     lines += [
         f"{probe['snr_db']:8.1f} dB on {probe['recording']} (at least {probe['min_snr_db']:g} dB)"

@@ -15,7 +15,7 @@ import typer
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.cluster import Cluster
 from fsnp_onnx.batch.files import enhance_files
-from fsnp_onnx.cli.console import VersionOption, new_app, run
+from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
 from fsnp_onnx.cli.reporter import Reporter
 from fsnp_onnx.errors import ArgumentError
 from fsnp_onnx.runtime.enhancer import Enhancer
@@ -31,8 +31,8 @@ _where = partial(typer.Option, rich_help_panel="Where it runs")
 _EXAMPLES = """Examples:
 fsnp-enhance talk.wav                     writes talk.enhanced.wav
 fsnp-enhance talk.mp3 -o clean.flac       also converts the container
-fsnp-enhance recordings -o clean/ -r      keeps the folders below
-fsnp-enhance - < talk.wav > clean.wav     works in a pipe
+fsnp-enhance recordings -o clean/ -r      keeps the subfolders
+fsnp-enhance - < talk.wav > clean.wav     reads standard input, writes standard output
 fsnp-enhance corpus -o clean/ -r --jobs 8 --journal clean.jsonl --resume
 fsnp-enhance talk.wav --attenuation-limit 20 --plot talk.png"""
 
@@ -42,7 +42,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Sound files, folders, URLs such as s3://bucket/talks, or - for standard input.",
         ),
     ] = None,
@@ -61,28 +61,26 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         Path | None,
         typer.Option("-m", "--model", help="An exported file. Default: the bundled one."),
     ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into the folders below, too.")
-    ] = False,
+    recursive: Annotated[bool, flag("--recursive", "-r", help="Search subfolders.")] = False,
     jobs: Annotated[
         int | None,
         typer.Option(
             "-j",
             "--jobs",
-            help="Recordings at a time, each in its own process. Default: 1; with ray all there is "
-            "room for.",
+            help="Recordings at a time, each in its own process. Default: 1; with ray: as many as the "
+            "cluster can run.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
+    force: Annotated[bool, flag("--force", "-f", help="Replace existing outputs.")] = False,
     attenuation_limit: Annotated[
         float | None,
-        _output(metavar="DB", help="Mix the noisy signal back: no bin is attenuated by more."),
+        _output(metavar="DB", help="Largest noise reduction in dB (0 or more). Default: no limit."),
     ] = None,
     plot: Annotated[
         Path | None, _output(metavar="PNG", help="Draw both spectrograms (for one recording).")
     ] = None,
     as_json: Annotated[
-        bool, _output("--json", help="Print one JSON object per recording.")
+        bool, _output("--json", metavar="", help="Print one JSON object per recording.")
     ] = False,
     summary: Annotated[
         Path | None,
@@ -97,16 +95,19 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     ] = None,
     journal: Annotated[
         Path | None,
-        _many(
-            metavar="FILE.jsonl",
-            help="Note each step of each recording, so that the run can be resumed.",
-        ),
+        _many(metavar="FILE.jsonl", help="Record each step of each recording."),
     ] = None,
     resume: Annotated[
-        bool, _many("--resume", help="Go on with the run of the journal; skip what is done.")
+        bool,
+        _many(
+            "--resume",
+            metavar="",
+            help="Continue the run in --journal. Skip finished recordings.",
+        ),
     ] = False,
     provider: Annotated[
-        Literal["auto", "cpu", "cuda"], _where(help="cuda is an error where CUDA does not start.")
+        Literal["auto", "cpu", "cuda"],
+        _where(help="auto: CUDA if it starts, else CPU. cuda: fail if it does not start."),
     ] = "auto",
     threads: Annotated[
         int | None,
@@ -119,7 +120,8 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     ray_address: Annotated[
         str | None,
         _where(
-            metavar="ADDRESS", help="Of a running cluster. Default: RAY_ADDRESS, or start one here."
+            metavar="ADDRESS",
+            help="Address of a running cluster. Default: RAY_ADDRESS, or start one here.",
         ),
     ] = None,
     gpus: Annotated[
@@ -145,7 +147,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         if _STREAM in (*(inputs or []), output):
             others = {"manifest": manifest, "cluster": cluster, "journal": journal}
             source, target = _streams(inputs or [], output, others, as_json=as_json)
-            reporter.tell(_enhance_stream(Enhancer(model, **on), source, target, how))
+            reporter.report(_enhance_stream(Enhancer(model, **on), source, target, how))
         else:
             results = enhance_files(
                 inputs or (),
@@ -163,7 +165,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
             )
             with closing(results):
                 for result in results:
-                    reporter.tell(result)
+                    reporter.report(result)
     reporter.summarize()
     if reporter.n_failed:
         raise typer.Exit(1)
@@ -186,7 +188,7 @@ def _streams(
 ) -> tuple[str | BinaryIO, Path | BinaryIO]:
     """Return where one recording comes from and goes to, one of which is a stream."""
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
-        raise ArgumentError("inputs", "is not one file; a stream carries one recording")
+        raise ArgumentError("inputs", "has to be one file, as a stream carries one recording")
     for argument, value in others.items():
         if value:
             raise ArgumentError(argument, "needs files; standard input and output are streams")

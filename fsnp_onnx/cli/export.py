@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from fsnp_onnx.cli.console import VersionOption, new_app, run, say
+from fsnp_onnx.cli.console import VersionOption, flag, new_app, run, say
 from fsnp_onnx.errors import InstallError
 from fsnp_onnx.export.options import OPSETS, ExportOptions, Precision
 from fsnp_onnx.runtime.ort import SLOW_INT8, int8_overflows, load_onnxruntime
@@ -66,17 +66,24 @@ def export(  # noqa: PLR0913 - one parameter for each option
     mulca: Annotated[
         list[MulcaChoice] | None,
         typer.Option(
+            metavar="VARIANT",
             help="Variant of MulCA; may be repeated. Default: original and simplified, or as trained."
+            "\n\noriginal: the published convolutions."
+            "\n\nequivalent: the same values without convolutions."
+            "\n\nsimplified: ignores the edges; exact only if trained so.",
         ),
     ] = None,
     precision: Annotated[
         Precision,
         typer.Option(help="int8 quantises the sub-band LSTM: faster on CPUs, not exact."),
     ] = ExportOptions.precision,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace existing outputs.")] = False,
+    force: Annotated[bool, flag("--force", "-f", help="Replace existing outputs.")] = False,
     version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
     report: Annotated[
-        Path | None, _advanced(metavar="JSON", help="Write what was found and verified.")
+        Path | None,
+        _advanced(
+            metavar="FILE", help="Write the configuration and the verification report as JSON."
+        ),
     ] = None,
     min_snr_db: Annotated[
         float | None,

@@ -1,4 +1,4 @@
-"""What people and programs hear of a run while it goes on, and at its end."""
+"""Progress and results, for people and programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fsnp_onnx.runtime.recording import Done
 
 
 class Reporter:
-    """Tells the result of each recording, as JSON on standard output if wanted, and adds them up."""
+    """Reports the result of each recording, as JSON on standard output if wanted, and adds them up."""
 
     def __init__(self, *, as_json: bool) -> None:
         """Start with nothing."""
@@ -50,8 +50,8 @@ class Reporter:
         console = Console(stderr=True)
         with rich.Progress(*columns, console=console, redirect_stdout=False, transient=True) as bar:
             task = bar.add_task("", total=None)
-            self.advance = lambda told: bar.update(
-                task, description=told.input, completed=told.n_finished, total=told.n_total
+            self.advance = lambda now: bar.update(
+                task, description=now.input, completed=now.n_finished, total=now.n_total
             )
             yield
 
@@ -70,21 +70,21 @@ class Reporter:
             self._add_row = table.writerow
             yield
 
-    def tell(self, result: Done | Failed) -> None:
-        """Tell what was done, or why it failed."""
+    def report(self, result: Done | Failed) -> None:
+        """Report what was done, or why it failed."""
         if isinstance(result, Failed):
             self.n_failed += 1
             row: dict[str, Any] = {"input": result.input, "error": one_line(result.error)}
             say_error(row["error"], about=result.input)
         else:
             row = asdict(result)
-            self._tell_done(result)
+            self._report_done(result)
         self._add_row(row)
         if self._as_json and not row.pop("skipped", False):
             typer.echo(json.dumps(row))
 
     def summarize(self) -> None:
-        """Tell the sums of a run of more than one recording, or that there was nothing to do."""
+        """Report the sums of a run of several recordings, or of one that was skipped."""
         n_recordings = self._n_done + self.n_failed + self._n_skipped
         if n_recordings < 2 and not self._n_skipped:
             return
@@ -96,7 +96,7 @@ class Reporter:
             f"({times:.{0 if times >= 10 else 1}f}x real time)"
         )
 
-    def _tell_done(self, done: Done) -> None:
+    def _report_done(self, done: Done) -> None:
         if done.skipped:
             self._n_skipped += 1
             return

@@ -57,7 +57,7 @@ class Findings:
         known = self.values.get(name, value)
         if known != value:
             raise ConfigError(
-                f"{name} is {value!r} by the {source}, {known!r} by the {self.sources[name]}; "
+                f"{name} is {value!r} in the {source} but {known!r} in the {self.sources[name]}; "
                 "give the TOML this checkpoint was trained with"
             )
         self.values[name] = value
@@ -138,7 +138,7 @@ def _parse(name: str, value: Any, choices: tuple[object, ...] | None) -> object:
         valid = isinstance(value, list) and all(_is_count(length, 1) for length in value)
         value, expected = tuple(value) if valid else value, "three lengths"
     else:
-        valid, expected = _is_count(value, 0), "a whole number from 0 on"
+        valid, expected = _is_count(value, 0), "a whole number of 0 or more"
     if not valid:
         raise ConfigError(f"the config says {name} = {value!r}; expected {expected}")
     return value
@@ -163,8 +163,8 @@ def _infer_neighbours(n_features: int, findings: Findings) -> None:
     n_sub_band = (n_features - 4 - 6 * n_full_band) // 2
     if 2 * n_sub_band + 4 + 6 * n_full_band != n_features or n_sub_band < 0:
         raise ConfigError(
-            f"the sub-band model takes {n_features} features, which no neighbour counts with "
-            f"fb_num_neighbors = {n_full_band} give; give the TOML this checkpoint was trained with"
+            f"the sub-band input has width {n_features}, which does not match any sb_num_neighbors "
+            f"with fb_num_neighbors = {n_full_band}; give the TOML this checkpoint was trained with"
         )
     findings.add("sb_num_neighbors", n_sub_band, "tensors")
     widest, n_freqs = max(n_sub_band, n_full_band), findings.values["n_freqs"]

@@ -10,6 +10,7 @@ from typing import Final, Literal, get_args
 
 from fsnp_onnx.errors import ArgumentError, OutputError
 from fsnp_onnx.network.config import MULCA_VARIANTS, MulcaVariant, NetworkConfig
+from fsnp_onnx.runtime.outputs import EXISTS
 
 OPSETS: Final = range(18, 22)
 Precision = Literal["float32", "int8"]
@@ -97,7 +98,7 @@ def check_outputs(
         if path.exists() and any(path.samefile(source) for source in sources):
             raise OutputError(f"output {path} is an input; give another output")
         if path.exists() and not force:
-            raise OutputError(f"output {path} exists already; give another output or force")
+            raise OutputError(f"{path} {EXISTS}")
         if path.is_dir():
             raise OutputError(f"output {path} is a folder; give the path of a file")
         if not path.parent.is_dir():

@@ -15,7 +15,7 @@ from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
 
 def read_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return every option of `NetworkConfig` that the tensors tell, and ``sub_band_features``."""
+    """Return every option of `NetworkConfig` that can be read from the tensors, and ``sub_band_features``."""
     blocks = "fb_model.sequence_model"
     n_taps = _shape(tensors, f"{blocks}.0.depthwise_conv.weight", 3)[-1]
     return {
@@ -34,7 +34,7 @@ def _shape(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ..
     shape = tuple(tensors[name].shape)
     if len(shape) != rank or 0 in shape:
         raise CheckpointError(
-            f"tensor {name!r} is mis-shaped: {list(shape)}; expected {rank} axes, none of them empty"
+            f"tensor {name!r} has the wrong shape {list(shape)}; expected {rank} axes, none of them empty"
         )
     return shape
 
@@ -65,7 +65,7 @@ def _sub_band(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         model = {4 * hidden: "LSTM", 3 * hidden: "GRU"}.get(gates)
         if model is None:
             raise CheckpointError(
-                f"tensor {layers.format(0)!r} is mis-shaped: [{gates}, {hidden}]; "
+                f"tensor {layers.format(0)!r} has the wrong shape [{gates}, {hidden}]; "
                 "expected [4 H, H] (LSTM) or [3 H, H] (GRU)"
             )
     return {
@@ -108,7 +108,7 @@ def check_tensors(tensors: Mapping[str, Tensor], network: NetworkConfig) -> None
     complaints = {
         "missing": [name for name in expected if name not in found],
         "unexpected": [name for name in found if name not in expected],
-        "mis-shaped": [
+        "wrong shape": [
             f"{name} {found[name]} for {shape}"
             for name, shape in expected.items()
             if found.get(name, shape) != shape

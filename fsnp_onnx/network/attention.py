@@ -46,7 +46,7 @@ class MulCA(nn.Module):
         return torch.cat([getattr(self, name)(x) for name in self.SCALES], dim=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
+        """Multiply by the gates, [B, C, T] -> [B, C, T]."""
         return x * _gate(self, self.feature_concate_fc(self.squeeze(x))[..., 0])
 
 
@@ -85,7 +85,7 @@ class SimplifiedMulCA(nn.Module):
         return simplified
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
+        """Multiply by the gates, [B, C, T] -> [B, C, T]."""
         mean = _mean_over_time(x)[..., None]
         features = torch.relu(mean * self.weight_sum + self.bias)
         return x * _gate(self, self.feature_concate_fc(features)[..., 0])
@@ -100,7 +100,7 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Linear(n_hidden, n_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
+        """Multiply by the gates, [B, C, T] -> [B, C, T]."""
         return x * _gate(self, _mean_over_time(x))
 
 
@@ -113,7 +113,7 @@ class CBAM(nn.Module):
         self.fc2 = nn.Linear(n_hidden, n_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
+        """Multiply by the gates, [B, C, T] -> [B, C, T]."""
         hidden = torch.relu(self.fc1(_mean_over_time(x))) + torch.relu(self.fc1(x.amax(-1)))
         return x * torch.sigmoid(self.fc2(hidden))[..., None]
 
@@ -126,7 +126,7 @@ class ECA(nn.Module):
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=(kernel_size - 1) // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply in the gates, [B, C, T] -> [B, C, T]."""
+        """Multiply by the gates, [B, C, T] -> [B, C, T]."""
         gate: Tensor = torch.sigmoid(self.conv(_mean_over_time(x)[:, None]))[:, 0, :, None]
         return x * gate
 

@@ -22,12 +22,12 @@ Statistics = tuple[Tensor | None, Tensor]
 
 
 def has_centre(norm: Norm) -> bool:
-    """Tell whether the norm subtracts a mean."""
+    """Whether the norm subtracts a mean."""
     return norm in {"offline_gaussian_norm", "cumulative_layer_norm"}
 
 
 def is_cumulative(norm: Norm) -> bool:
-    """Tell whether the norm's statistics run along time."""
+    """Whether the norm's statistics run along time."""
     return norm.startswith("cumulative")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ _FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")  # keep samples be
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
 _BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
 _UNKNOWN_FRAMES = 1 << 62  # and more
+_NOT_RECOGNISED = 1  # libsndfile's error code for bytes of no format that it reads
 _BLOCK_FRAMES = 1 << 16  # the Vorbis encoder overflows its stack on a few million frames at once
 
 
@@ -60,17 +62,14 @@ def read(
             samples, audio_format = _read_blocks(file)
     except OSError as error:
         raise MissingFileError(f"cannot read {name} ({error.strerror})") from error
+    except EOFError as error:
+        raise AudioError(f"{name} is truncated: {error}; copy it again") from error
     except (sf.LibsndfileError, TypeError, ValueError) as error:
-        raise AudioError(
-            f"{name} cannot be decoded ({_reason(error)}); "
-            "give a whole sound file such as WAV, FLAC, OGG or MP3"
-        ) from error
+        raise AudioError(f"{name} cannot be decoded: {_cause(Path(name), error)}") from error
     if samples.size == 0:
-        raise AudioError(
-            f"{name} holds no samples, or none by its header; give a recording of one sample or more"
-        )
+        raise AudioError(f"{name} contains no samples; give a recording of one sample or more")
     if not np.isfinite(samples).all():
-        raise AudioError(f"{name} holds NaN or infinite samples; repair the recording first")
+        raise AudioError(f"{name} contains NaN or infinite samples; repair the recording first")
     return samples, audio_format
 
 
@@ -110,7 +109,7 @@ def output_format(
     extension = path.suffix.lower().removeprefix(".")
     container = _CONTAINER_OF.get(extension)
     if container is None:
-        raise AudioError(f"{path} has no extension of a sound file; give .wav, .flac, .ogg or .mp3")
+        raise AudioError(f"cannot write {path}; use .wav, .flac, .ogg or .mp3")
     endian = source_format.endian if container == source_format.container else "FILE"
     kept = replace(source_format, container=container, endian=endian)
     if extension == "opus":
@@ -134,7 +133,7 @@ class _Forward(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """
 
     def seekable(self) -> bool:
-        """Say that it cannot be done."""
+        """Return False."""
         return False
 
 
@@ -160,10 +159,11 @@ def _read_blocks(stream: BinaryIO) -> tuple[NDArray[np.float32], AudioFormat]:
         while len(block := file.read(_BLOCK_FRAMES, "float32", always_2d=True)):
             blocks.append(block)
         knows_its_length = sf.SoundFile.seekable(file) and file.frames < _UNKNOWN_FRAMES
-        n_missing = file.frames - sum(map(len, blocks)) if knows_its_length else 0
+        n_frames = sum(map(len, blocks))
+        n_expected = file.frames if knows_its_length else n_frames
         log = file.extra_info
-    if n_missing:
-        raise ValueError(f"its header announces {n_missing} more samples than can be decoded")
+    if n_frames != n_expected:
+        raise EOFError(f"{n_frames} of {n_expected} samples")
     require_whole(stream, log)
     return np.concatenate(blocks), audio_format
 
@@ -223,8 +223,17 @@ def _open_to_write(target: BinaryIO | io.RawIOBase, audio_format: AudioFormat) -
         ) from error
 
 
+def _cause(path: Path, error: Exception) -> str:
+    """Return why a file cannot be decoded, and what to do."""
+    ending = path.suffix.lower()
+    if getattr(error, "code", 0) == _NOT_RECOGNISED and ending and ending not in AUDIO_EXTENSIONS:
+        names = f"{shlex.quote(path.name)} {shlex.quote(path.stem + '.wav')}"
+        return f"this format is not supported; convert it to WAV first (ffmpeg -i {names})"
+    return f"{_reason(error)}; give a whole sound file such as WAV, FLAC, OGG or MP3"
+
+
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", error)).rstrip(".")
+    return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(".")
 
 
 def _to_int32(

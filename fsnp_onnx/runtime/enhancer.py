@@ -95,7 +95,7 @@ class Enhancer:
             sample_rate: In Hz, 100 to 10 million; other rates than the model's are resampled
                 there and back.
             attenuation_limit_db: Strongest attenuation of any bin of the spectrum in dB, 0 or more,
-                above the model's band as well; None for no limit.
+                also above the model's band; None for no limit.
 
         Returns:
             Same shape and dtype.
@@ -103,7 +103,7 @@ class Enhancer:
         Raises:
             ArgumentError: The shape or dtype of ``samples``, the rate or the limit is wrong.
             AudioError: The recording is empty, or holds NaN, infinite or too large samples.
-            RunError: The run failed, most often for want of memory.
+            RunError: The run failed, usually for lack of memory.
 
         Example:
             >>> import soundfile

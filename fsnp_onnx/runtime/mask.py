@@ -28,8 +28,8 @@ def limit_attenuation(
     """Mix the noisy signal into a mask, complex64 [F, T], so that no bin loses more than a limit.
 
     With ``g = 10^(-limit/20)`` every bin becomes ``g + (1 - g) crm``; one whose gain is still
-    below ``g``, for want of the same phase, is raised to ``g`` and keeps its phase. That is
-    continuous in ``crm`` but for the one point that the mix takes to 0, which becomes ``g``.
+    below ``g``, for lack of the same phase, is raised to ``g`` and keeps its phase. That is
+    continuous in ``crm`` except at the one point that the mix takes to 0, which becomes ``g``.
     """
     floor = np.float32(lowest_gain(attenuation_limit_db))
     limited: NDArray[np.complex64] = floor + (1 - floor) * crm

@@ -1,6 +1,6 @@
 """Which ONNX Runtime runs, and how it opens a file: the wheel, the options, CPU or CUDA.
 
-Two wheels share one import package, so the distributions' metadata tells which one is installed. The
+Two wheels share one import package, so the distributions' metadata shows which one is installed. The
 GPU wheel lists CUDA as available even where its libraries are missing, and a session then runs on the
 CPU without an exception. So a finished session is asked which provider it runs on.
 """
@@ -33,8 +33,9 @@ SLOW_INT8: Final = (
     "ones and are little faster than float32"
 )
 
+CPU_BUILD: Final = "the CPU build of ONNX Runtime is installed"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_FATAL_ONLY = 4  # an error is raised, and need not be printed as well
+_FATAL_ONLY = 4  # an error is raised, and need not be printed
 _DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 _PROBE_SHAPE, _LARGEST_INPUT, _LARGEST_WEIGHT = (12, 64), 255, 127
 
@@ -113,12 +114,17 @@ def open_session(
     session = create([_CPU])  # an error of the file itself comes first
     if provider == "cuda":
         raise ProviderError(
-            f"CUDA device {device_id} does not start ({reason}); install 'fsnp-onnx[gpu]' and an "
-            "NVIDIA driver, or use provider cpu"
+            f"CUDA device {device_id} does not start ({reason}); install an NVIDIA driver and "
+            "'fsnp-onnx[gpu]' (run pip uninstall onnxruntime first), or use provider cpu"
         )
-    if _CUDA in ort.get_available_providers():
+    if has_cuda(ort):
         warnings.warn(f"CUDA does not start ({reason}); running on the CPU", stacklevel=2)
     return session
+
+
+def has_cuda(ort: ModuleType) -> bool:
+    """Whether this build of ONNX Runtime has CUDA, which may still not start."""
+    return _CUDA in ort.get_available_providers()
 
 
 def runs_on_cuda(session: Any) -> bool:
@@ -160,8 +166,8 @@ def _why_no_cuda(ort: ModuleType, device_id: int) -> str:
     A session that is made in vain would make ONNX Runtime print to standard error. The library of its
     CUDA provider cannot be loaded for a try: unless ONNX Runtime loads it, it ends the process.
     """
-    if _CUDA not in ort.get_available_providers():
-        return "this ONNX Runtime is built without CUDA: run pip uninstall onnxruntime"
+    if not has_cuda(ort):
+        return CPU_BUILD
     said = io.StringIO()
     with redirect_stdout(said):  # it prints what is missing, and standard output may carry audio
         getattr(ort, "preload_dlls", lambda: None)()
@@ -175,7 +181,11 @@ def _why_no_cuda(ort: ModuleType, device_id: int) -> str:
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return "the NVIDIA driver finds no device"
-    return "" if device_id < count.value else f"there are {count.value} CUDA devices, from 0 on"
+    return (
+        ""
+        if device_id < count.value
+        else f"this machine has {count.value} CUDA devices, numbered from 0"
+    )
 
 
 def _create(ort: ModuleType, model: str | bytes, options: Any, providers: list[Any]) -> Any:

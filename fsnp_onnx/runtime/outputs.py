@@ -7,8 +7,11 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from fsnp_onnx.errors import FsnpError, OutputError
+
+EXISTS: Final = "exists already; use --force (force=True in Python) or give another output"
 
 
 def partial_file(path: Path, token: str) -> Path:
@@ -22,7 +25,7 @@ def replacing(path: Path, token: str | None = None) -> Iterator[Path]:
 
     The file has the mode of any new file, and missing folders are made. On an error or an
     interrupt inside the block it is removed and ``path`` stays as it was. A kill removes nothing:
-    a token gives the new file a name to find it by, and one that is there already is written over.
+    a token gives the new file a name to find it by, and an existing one is overwritten.
     """
     if path.exists() and not path.is_file():
         raise OutputError(f"{path} is not a regular file; give another output")
@@ -45,14 +48,14 @@ def replacing(path: Path, token: str | None = None) -> Iterator[Path]:
 def require_free(path: Path, kept: Iterable[Path], *, force: bool) -> None:
     """Raise OutputError unless an output may be written.
 
-    Inputs, the model and other outputs are kept: force replaces them under no name.
+    Inputs, the model and other outputs are kept: force does not replace them, whatever name they have.
     """
     if path.is_dir():
         raise OutputError(f"{path} is a folder; give the path of a file")
     if any(same_file(path, other) for other in kept):
         raise OutputError(f"{path} is an input, the model or another output; give another path")
     if not force and os.path.lexists(path):
-        raise OutputError(f"{path} exists; replace it with force or give another output")
+        raise OutputError(f"{path} {EXISTS}")
 
 
 def same_file(first: Path, second: Path) -> bool:

@@ -68,7 +68,7 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
         lambda: enhancer.enhance(noisy, rate, attenuation_limit_db=attenuation_limit_db)
     )
     seconds = time.perf_counter() - started
-    if plot:  # first, as an output that is there means a recording that is done
+    if plot:  # first, as an existing output means a finished recording
         save_spectrograms(noisy, enhanced, rate, plot)
     clipped = audio.write(target, enhanced, target_format, token)
     duration_s = len(noisy) / rate

@@ -103,7 +103,7 @@ class Session:
         return _Opened(os.getpid(), session, run_options)
 
     def _reopen_int8(self) -> None:
-        """Open an int8 file on the CPU, as its LSTM has no CUDA kernel, with multiplications that are right.
+        """Open an int8 file on the CPU, as its LSTM has no CUDA kernel, with the option that avoids overflow.
 
         Only now is it known that the file is int8: what it says about itself is read from a session.
         """

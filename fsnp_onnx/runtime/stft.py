@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.spec import StftSpec
 
-_BLOCK_FRAMES = 512  # bounds the temporaries: half a megabyte per 256 samples of transform
+_BLOCK_FRAMES = 512  # limits the temporaries to half a megabyte per 256 samples of transform
 
 
 def stft(samples: NDArray[np.float32], spec: StftSpec, n_frames: int) -> NDArray[np.complex64]:
     """Transform float32 [N] to complex64 [F, T].
 
     It equals ``torch.stft(center=True, pad_mode="reflect")``. T is usually ``spec.n_frames(N)``; the
-    reflected signal goes on under frames beyond that.
+    reflected signal continues under frames beyond that.
     """
     return np.concatenate([block for _, block in stft_blocks(samples, spec, n_frames)], axis=1)
 
@@ -55,7 +55,7 @@ def istft(
     squared_window = np.square(window)
     hop, n_frames = spec.hop_length, spec.n_frames(n_samples) + 1
     total = np.zeros((n_frames - 1) * hop + spec.n_fft, np.float32)
-    weight = np.zeros(spec.n_fft, np.float32)  # of the samples that the next frames reach as well
+    weight = np.zeros(spec.n_fft, np.float32)  # of the samples that the next frames also reach
     index = 0
     for block in blocks:
         frames = np.fft.irfft(block.T, spec.n_fft) * window
@@ -74,7 +74,7 @@ def istft(
 
 
 def _divide(total: NDArray[np.float32], weight: NDArray[np.float32]) -> None:
-    """Divide in place, but for the outermost samples, under no window, which are dropped anyway."""
+    """Divide in place, except the outermost samples, under no window, which are dropped anyway."""
     np.divide(total, weight[: total.size], out=total, where=weight[: total.size] > 0)
 
 

@@ -1,4 +1,4 @@
-"""Tell whether a sound file is truncated.
+"""Find out whether a sound file is truncated.
 
 libsndfile plays a file as far as it goes. Its log says of some containers that they are shorter than
 their header says. The log of a WAV can end before that line, and the log of an Ogg file says too little.
@@ -15,22 +15,19 @@ from typing import BinaryIO
 _TRUNCATED = re.compile(
     r"^\s*(?:SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE
 )
-_UNKNOWN_BYTES = 0x7E000000  # and more is announced by what writes into a pipe
+_UNKNOWN_BYTES = 0x7E000000  # and more is in the header where a program wrote into a pipe
 _OGG_PAGE_BYTES, _OGG_HEADER_BYTES = 65307, 27  # the first at most
 _HEADER_BYTES = 100  # are counted in by some writers
 
 
 def require_whole(file: BinaryIO, log: str) -> None:
-    """Raise ValueError if a file ends before its header, its last page or libsndfile's log says."""
+    """Raise EOFError if a file ends before its header, its last page or libsndfile's log says."""
     logged = [(int(announced), int(there)) for announced, there in _TRUNCATED.findall(log)]
     for announced, there in (*logged, *_riff_data(file)):
         if there + _HEADER_BYTES < announced < _UNKNOWN_BYTES:
-            raise ValueError(
-                f"its header announces {announced} bytes and {there} are there: copy it again, "
-                "or save what is there with a sound editor"
-            )
+            raise EOFError(f"{there} of {announced} bytes")
     if _ends_within_ogg_page(file):
-        raise ValueError("it ends within a page of Ogg: copy it again")
+        raise EOFError("it ends within a page of Ogg")
 
 
 def _riff_data(file: BinaryIO) -> Iterator[tuple[int, int]]:

@@ -26,7 +26,7 @@ def names(results: list[Done | Failed]) -> list[str]:
     ("arguments", "options", "message"),
     [
         ([], {}, "inputs is missing"),
-        (["in"], {}, "output is missing; in is a folder"),
+        (["in"], {}, "output is missing; input in is a folder"),
         ([""], {}, "inputs has an empty name"),
         (["in", ""], {}, "output has an empty name"),
         (["in", "out"], {"jobs": 0}, "jobs is 0; give 1 or more"),
@@ -45,7 +45,11 @@ def names(results: list[Done | Failed]) -> list[str]:
         ([], {"manifest": "m.txt"}, "manifest m.txt ends neither in .csv nor in .jsonl"),
         (["in", "out"], {"plot": "x.png", "recursive": True}, "plot draws one recording, not 2"),
         (["in", "out"], {"plot": "x.png", "cluster": Cluster()}, "plot is drawn on this machine"),
-        (["in", "out"], {"device_id": 1, "cluster": Cluster()}, "device_id is of this machine"),
+        (
+            ["in", "out"],
+            {"device_id": 1, "cluster": Cluster()},
+            "device_id applies only to this machine",
+        ),
     ],
 )
 @pytest.mark.usefixtures("in_empty_folder")
@@ -128,7 +132,7 @@ def test_every_recording_has_one_result_and_failures_do_not_stop_the_others(run:
         "empty", "in/001.wav", "in/003.wav", "in/bad.wav", "none.wav", "in/deep/000.flac",
     ]  # fmt: skip
     assert failed.keys() == {"empty", "in/bad.wav", "none.wav"}
-    assert "empty holds no sound files" in str(failed["empty"].error)
+    assert "empty contains no sound files" in str(failed["empty"].error)
     assert failed["empty"].output is None
     assert isinstance(failed["in/bad.wav"].error, FsnpError)
 
@@ -161,7 +165,7 @@ def test_inputs_and_the_model_are_never_replaced(run: Run, unity_path: Path, for
 def test_an_output_that_would_not_last_is_refused(run: Run) -> None:
     pytest.importorskip("fsspec")
     recordings(Path("in"), 2)
-    with pytest.raises(OutputError, match=r"memory://bucket/x\.wav would end with this process"):
+    with pytest.raises(OutputError, match=r"memory://bucket/x\.wav exists only in this process"):
         run("in/001.wav", "memory://bucket/x.wav")
 
 

@@ -182,7 +182,7 @@ def test_an_output_that_was_there_before_is_not_replaced_by_resuming(run: Run) -
     Path("out/deep/000.flac").write_bytes(b"precious")
     for _ in range(2):
         (error,) = errors(run("in", "out", **WITH_JOURNAL))
-        assert error.startswith("out/deep/000.flac exists; ")
+        assert error.startswith("out/deep/000.flac exists already; ")
     assert Path("out/deep/000.flac").read_bytes() == b"precious"
     assert Path("out/001.wav").exists()
 
@@ -204,12 +204,12 @@ def test_a_half_written_last_row_is_no_obstacle(run: Run) -> None:
     [
         ('{"status" "begun"}\n', "Expecting ':' delimiter"),
         ('["begun"]\n', "not a JSON object"),
-        ('{"output": "x"}\n', "a row without status"),
+        ('{"output": "x"}\n', "status is missing in this row"),
         ('{"status": 1}\n', "status is 1, not text"),
         ("[" * 100_000 + "\n", "values nested too deep to be read"),
     ],
 )
-def test_a_damaged_journal_is_left_alone_and_says_how_to_go_on(
+def test_a_damaged_journal_is_left_alone_and_the_error_says_what_to_do(
     run: Run, damage: str, problem: str
 ) -> None:
     recordings(Path("in"), 2)
@@ -220,7 +220,9 @@ def test_a_damaged_journal_is_left_alone_and_says_how_to_go_on(
         run("in", "out", **WITH_JOURNAL)
     message = str(caught.value)
     assert message.startswith(f"r.jsonl, line 6: {problem}")
-    assert message.endswith("; use force in place of resume to replace it, or give another journal")
+    assert message.endswith(
+        "; use --force (force=True) instead of --resume to replace it, or give another journal"
+    )
     assert Path("r.jsonl").read_text() == journal
 
 
@@ -239,7 +241,9 @@ def test_an_existing_journal_is_kept_without_resume_or_force(run: Run) -> None:
     recordings(Path("in"), 2)
     run("in", "out", recursive=True, journal="r.jsonl")
     before = Path("r.jsonl").read_bytes()
-    with pytest.raises(OutputError, match=r"r\.jsonl exists; go on with resume or replace it"):
+    with pytest.raises(
+        OutputError, match=r"r\.jsonl exists already; use --resume \(resume=True\) to continue"
+    ):
         run("in", "out", recursive=True, journal="r.jsonl")
     assert Path("r.jsonl").read_bytes() == before
     assert counts(run("in", "out", recursive=True, journal="r.jsonl", force=True)) == (2, 0, 0)
@@ -279,7 +283,7 @@ def test_a_file_put_where_a_recording_failed_is_not_replaced(run: Run) -> None:
     sf.write("in/001.wav", noise(700), 16000)
     Path("out/001.wav").write_bytes(b"precious")
     (error,) = errors(run("in", "out", **WITH_JOURNAL))
-    assert error.startswith("out/001.wav exists; ")
+    assert error.startswith("out/001.wav exists already; ")
     assert Path("out/001.wav").read_bytes() == b"precious"
 
 

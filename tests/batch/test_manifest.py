@@ -34,15 +34,24 @@ def test_a_manifest_names_inputs_and_outputs(run: Run) -> None:
     ("text", "message"),
     [
         ("input,output\na.wav,b.wav\nc.wav,b.wav\n", "a.wav and c.wav would both be written to b"),
-        ("input,output\na.wav,\n", "m.csv, line 2: a row without output"),
-        ("input\na.wav\n", "m.csv, line 1: a header of ['input'] without output"),
+        ("input,output\na.wav,\n", "m.csv, line 2: output is missing in this row"),
+        ("input\na.wav\n", "m.csv, line 1: column output is missing in the header ['input']"),
         (
             "input;output\na.wav;b.wav\n",
-            "m.csv, line 1: a header of ['input;output'] without input",
+            "m.csv, line 1: column input is missing in the header ['input;output']",
         ),
-        ("input, output\na.wav,b.wav\n", "a header of ['input', ' output'] without output"),
-        ("input,output,input\na.wav,b.wav,c.wav\n", "m.csv, line 1: a header of ['input', "),
-        ("input,output\na.wav,b.wav,c.wav\n", "m.csv, line 2: 3 values below a header of 2"),
+        (
+            "input, output\na.wav,b.wav\n",
+            "column output is missing in the header ['input', ' output']",
+        ),
+        (
+            "input,output,input\na.wav,b.wav,c.wav\n",
+            "m.csv, line 1: column input appears twice in the header ['input', ",
+        ),
+        (
+            "input,output\na.wav,b.wav,c.wav\n",
+            "m.csv, line 2: 3 values, but 2 columns in the header",
+        ),
         ('input,output\n"a.wav,b.wav\n', "m.csv, line 2: "),
         ("input,output\n", "m.csv lists no recordings"),
         ("input,output\na.wav,b\0.wav\n", "'b\\x00.wav' cannot be the name of a file"),

@@ -50,6 +50,8 @@ def test_healthy_installation_is_described(
         line.startswith("int8 ") and "8-bit matrix multiplications" in line for line in lines
     )
     assert "stft hop_length 256" in lines
+    assert "state none" in lines
+    assert "Verification against PyTorch float64" in lines
     assert "frames batch max |error| tolerance SNR dB" in lines
     assert "300 2 3.5e-06 2.0e-05 118.0" in lines
 
@@ -82,6 +84,20 @@ def test_missing_verification_is_reported(
 ) -> None:
     assert run(unity_path) == 0
     assert "no verification report" in capsys.readouterr().out
+
+
+def test_version_is_printed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"fsnp-onnx {metadata.version('fsnp-onnx')}\n"
+
+
+def test_a_cpu_build_is_named_as_the_reason_without_cuda(
+    run: Run, unity_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert run(unity_path) == 0
+    line = r"^provider cuda +not available: the CPU build of ONNX Runtime is installed$"
+    assert re.search(line, capsys.readouterr().out, re.MULTILINE)
 
 
 def test_bad_model_is_reported_beside_the_rest(

@@ -186,7 +186,7 @@ def test_existing_output_is_kept_without_force(
     wav("x.wav")
     Path("x.enhanced.wav").write_bytes(b"precious")
     assert run("x.wav") == 1
-    assert "x.enhanced.wav exists; replace it with force" in capsys.readouterr().err
+    assert "x.enhanced.wav exists already; use --force" in capsys.readouterr().err
     assert Path("x.enhanced.wav").read_bytes() == b"precious"
     assert run("x.wav", "--force") == 0
     assert sf.info("x.enhanced.wav").frames == 3000
@@ -219,7 +219,7 @@ def test_empty_folder_does_not_stop_the_others(
     assert run("a", "b", "c.wav", "-o", "out", "--json") == 1
     assert sorted(p.name for p in Path("out").iterdir()) == ["c.wav", "x.wav"]
     printed = capsys.readouterr()
-    assert printed.err.startswith("error: b holds no sound files")
+    assert printed.err.startswith("error: b contains no sound files")
     lines = [json.loads(line) for line in printed.out.splitlines()]
     assert [(line["input"], "error" in line) for line in lines] == [
         ("b", True),
@@ -271,11 +271,11 @@ def test_wrong_usage_ends_with_2_and_writes_nothing(run: Run, arguments: list[st
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x.wav", "--jobs", "0"], "error: --jobs: is 0; give 1 or more\n"),
-        (["x.wav", "--attenuation-limit", "-3"], "error: --attenuation-limit: is -3.0; give 0 dB"),
-        ([], "error: INPUT: is missing; give sound files, folders or a manifest\n"),
-        (["x.wav", "-o", "y.wav", "--resume"], "error: --resume: needs a journal"),
-        (["-", "--engine", "ray"], "error: --engine: needs files; standard input"),
+        (["x.wav", "--jobs", "0"], "error: --jobs is 0; give 1 or more\n"),
+        (["x.wav", "--attenuation-limit", "-3"], "error: --attenuation-limit is -3.0; give 0 dB"),
+        ([], "error: INPUT is missing; give sound files, folders or a manifest\n"),
+        (["x.wav", "-o", "y.wav", "--resume"], "error: --resume needs a journal"),
+        (["-", "--engine", "ray"], "error: --engine needs files; standard input"),
     ],
 )
 def test_a_wrong_argument_is_one_line_that_names_the_option(
@@ -498,7 +498,7 @@ def test_names_need_not_be_utf8(
     assert (told["input"], told["output"]) == (source, target)
     assert run(*line) == 0
     assert not capsys.readouterr().out  # what is done is known by its name
-    for message in (" -> in/\\udcff.enhanced.wav (", ": in/\\udcff.enhanced.wav exists; "):
+    for message in (" -> in/\\udcff.enhanced.wav (", ": in/\\udcff.enhanced.wav exists already; "):
         told_to_people = subprocess.run(shell(unity_path, source), capture_output=True, check=False)
         assert message.encode() in told_to_people.stderr
 

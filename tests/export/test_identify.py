@@ -130,7 +130,7 @@ def test_missing_unexpected_and_misshaped_tensors_are_named() -> None:
     for part in (
         "missing: sb_model.fc_output_layer.bias",
         "unexpected: surplus",
-        "mis-shaped: channel_attention.fc2.bias [3] for [17]",
+        "wrong shape: channel_attention.fc2.bias [3] for [17]",
     ):
         assert part in str(caught.value)
 

@@ -150,7 +150,7 @@ def test_broken_wheel_is_an_install_error(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("cpu_wheel")
 def test_cuda_without_a_gpu_wheel_is_an_error() -> None:
-    with pytest.raises(ProviderError, match=r"built without CUDA.*fsnp-onnx\[gpu\]"):
+    with pytest.raises(ProviderError, match=r"CPU build of ONNX Runtime.*fsnp-onnx\[gpu\]"):
         open_model(UNITY, "cuda")
 
 
@@ -198,7 +198,7 @@ def no_device(machine: Machine) -> None:
         (missing_library, MISSING),
         (missing_driver, "cannot open shared object file"),
         (broken_driver, "driver finds no device"),
-        (no_device, "there are 0 CUDA devices"),
+        (no_device, "this machine has 0 CUDA devices"),
     ],
 )
 def test_what_cuda_lacks_is_found_before_a_session_is_made_for_it(

@@ -122,7 +122,7 @@ def _bin_scan(config: NetworkConfig) -> str:
 
 
 def _by_time(config: NetworkConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tell what the full-band stage hands over frame by frame, and what for the whole utterance.
+    """Return what the full-band stage hands over frame by frame, and what for the whole utterance.
 
     It is filled up to whole blocks of the full-band stage; only the first n_frames count.
     """

@@ -2,7 +2,7 @@
 
 The block normalises twice over all channels and the whole utterance. So it runs in two passes over blocks
 of frames. The first pass sums for the first norm. The second sums for the second norm and computes the
-output but for that norm, which is affine and so can follow the last convolution. The second pass computes
+output without that norm, which is affine and so can follow the last convolution. The second pass computes
 the hidden frames it needs again from the input, including the neighbours that the dilated convolution
 reaches. That is exact, and a block of frames stays in the cache.
 
@@ -172,8 +172,8 @@ def _prelu(model: TcnModel, prelu: str, x: str, y: str) -> str:
 def _sums_over_frames(name: str, before: str, behind: str = "", outputs: str = "") -> str:
     """A Scan that sums all entries of T frames, [B, C] each, and their squares: two of float64 [B, 1].
 
-    The nodes ``before`` compute a block of frames of ``name``, those ``behind`` go on with it to further
-    ``outputs``. The squares of a frame are taken about its own mean, which loses no digits in float32.
+    The nodes ``before`` compute a block of frames of ``name``, those ``behind`` compute further ``outputs``
+    from it. The squares of a frame are taken about its own mean, which loses no digits in float32.
     """
     return f"""Scan <
         num_scan_inputs: int = 2,
