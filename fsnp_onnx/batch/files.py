@@ -76,7 +76,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
     Args:
         inputs: Sound files, folders, or URLs such as s3://bucket/talks (extra ``[urls]``).
         output: A file for one input. A folder if it exists as one, ends in "/", an input is a
-            folder, or there are several inputs; the folders below an input are kept. Default:
+            folder, or there are several inputs; the subfolders of an input are kept. Default:
             NAME.enhanced.EXT beside each input.
         manifest: Table (.csv or .jsonl) with the columns input and output, in place of both.
         model: Path of an exported file or its bytes. Default: the bundled model.

@@ -92,7 +92,7 @@ def stamp(name: str) -> tuple[int, str]:
 def sound_files(
     name: str, output: str, *, recursive: bool, on_error: Callable[[OSError], None]
 ) -> Iterator[Found]:
-    """Yield the sound files of a folder, sorted by name, and then those of the folders below.
+    """Yield the sound files of a folder, sorted by name, and then those of the subfolders.
 
     Hidden files, links to folders and what lies in ``output`` are passed over. ``on_error`` is
     called for each folder of a path that cannot be read.

@@ -109,7 +109,7 @@ def _tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Find the state_dict, strip ``module.``, check the values and return them as float32."""
     state = next((content[k] for k in _WEIGHTS if isinstance(content.get(k), Mapping)), content)
     if not state:
-        raise CheckpointError(f"{path} holds no tensors; expected 'model' or parameters by name")
+        raise CheckpointError(f"{path} contains no tensors; expected 'model' or parameters by name")
     prefixed = all(str(name).startswith("module.") for name in state)
     tensors = {}
     for name, value in state.items():
@@ -127,7 +127,7 @@ def _tensors(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
         weight = value.detach().to(torch.float32)
         if not torch.isfinite(weight).all():
             raise CheckpointError(
-                f"{path}: tensor {name!r} holds NaN or infinite weights; pick an earlier checkpoint"
+                f"{path}: tensor {name!r} contains NaN or infinite weights; pick an earlier checkpoint"
             )
         tensors[name.removeprefix("module.") if prefixed else name] = weight
     return tensors

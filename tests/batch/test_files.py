@@ -53,7 +53,7 @@ def names(results: list[Done | Failed]) -> list[str]:
     ],
 )
 @pytest.mark.usefixtures("in_empty_folder")
-def test_wrong_arguments_are_told_at_the_call_by_their_name(
+def test_wrong_arguments_are_reported_at_the_call_by_their_name(
     unity_path: Path, arguments: list[str], options: dict[str, Any], message: str
 ) -> None:
     recordings(Path("in"), 2)
@@ -137,11 +137,11 @@ def test_every_recording_has_one_result_and_failures_do_not_stop_the_others(run:
     assert isinstance(failed["in/bad.wav"].error, FsnpError)
 
 
-def test_progress_is_told_when_a_recording_begins_and_when_it_has_ended(run: Run) -> None:
+def test_progress_is_reported_when_a_recording_begins_and_when_it_has_ended(run: Run) -> None:
     recordings(Path("in"), 4)
-    told: list[Progress] = []
-    run("in", "out", on_progress=told.append)
-    assert told == [
+    reported: list[Progress] = []
+    run("in", "out", on_progress=reported.append)
+    assert reported == [
         Progress("in/001.wav", 0, 2),
         Progress("in/001.wav", 1, 2),
         Progress("in/003.wav", 1, 2),

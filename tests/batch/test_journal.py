@@ -102,7 +102,7 @@ def test_a_journal_is_for_one_run_also_when_another_opened_its_lock_before_the_l
             run("in", "out", journal="r.jsonl")
 
 
-def test_the_journal_tells_every_step(run: Run) -> None:
+def test_the_journal_records_every_step(run: Run) -> None:
     recordings(Path("in"), 2)
     Path("in/bad,\n.wav").write_bytes(b"junk")
     run("in", "out", recursive=True, journal="logs/r.jsonl")
@@ -155,7 +155,7 @@ def test_what_is_done_is_skipped_and_what_failed_is_tried_again(run: Run) -> Non
     assert len(contents(Path("out"))) == 5
 
 
-def test_a_skipped_recording_is_told_as_the_earlier_run_told_it(run: Run) -> None:
+def test_a_skipped_recording_is_reported_as_the_earlier_run_reported_it(run: Run) -> None:
     recordings(Path("in"), 1)
     (done,) = run("in", "out", **WITH_JOURNAL)
     (skipped,) = run("in", "out", **WITH_JOURNAL)
@@ -226,7 +226,7 @@ def test_a_damaged_journal_is_left_alone_and_the_error_says_what_to_do(
     assert Path("r.jsonl").read_text() == journal
 
 
-def test_a_run_with_other_settings_does_not_go_on(run: Run, unity_path: Path) -> None:
+def test_a_run_with_other_settings_is_not_resumed(run: Run, unity_path: Path) -> None:
     recordings(Path("in"), 2)
     run("in", "out", attenuation_limit_db=12, **WITH_JOURNAL)
     with pytest.raises(JournalError, match="attenuation_limit_db 12, this one has None"):

@@ -154,7 +154,9 @@ if __name__ != '__main__': {death}
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_empty_folder")
-def test_a_script_that_does_not_protect_its_call_ends_and_is_told_how(unity_path: Path) -> None:
+def test_a_script_that_does_not_protect_its_call_ends_with_an_error_that_says_how(
+    unity_path: Path,
+) -> None:
     recordings(Path("in"), 3)
     Path("script.py").write_text(
         "from fsnp_onnx import enhance_files\n"

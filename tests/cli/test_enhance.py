@@ -494,13 +494,13 @@ def test_names_need_not_be_utf8(
     target = f"{folder}/{Path(source).name}"
     assert Path(target).exists()
     assert b"in/\xff.wav,out\xfe/\xff.wav," in Path(summary).read_bytes()
-    told = json.loads(capsys.readouterr().out)
-    assert (told["input"], told["output"]) == (source, target)
+    row = json.loads(capsys.readouterr().out)
+    assert (row["input"], row["output"]) == (source, target)
     assert run(*line) == 0
     assert not capsys.readouterr().out  # what is done is known by its name
     for message in (" -> in/\\udcff.enhanced.wav (", ": in/\\udcff.enhanced.wav exists already; "):
-        told_to_people = subprocess.run(shell(unity_path, source), capture_output=True, check=False)
-        assert message.encode() in told_to_people.stderr
+        printed = subprocess.run(shell(unity_path, source), capture_output=True, check=False)
+        assert message.encode() in printed.stderr
 
 
 def test_attenuation_limit_is_passed_on(run: Run) -> None:

@@ -78,7 +78,7 @@ class SmallExport:
     Attributes:
         checkpoint: What was exported.
         report: What the export returned.
-        steps: The lines it told.
+        steps: The lines it reported.
         full_band: Stage one as exported from torch, the original variant first.
         block: A block of stage two as exported from torch.
         statistics: The statistics of stage one.

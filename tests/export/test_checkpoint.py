@@ -103,8 +103,8 @@ def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
         ({"model": {"a": torch.eye(2).to_sparse()}}, "expected floats with values"),
         ({"model": {"a": torch.ones(2, device="meta")}}, "expected floats with values"),
         ({"model": {"a": torch.tensor([1e300], dtype=torch.float64)}}, "infinite"),
-        ({"model": {"a": torch.tensor([1.0, torch.nan])}}, "'a' holds NaN"),
-        ({"model": {"a": torch.tensor([1.0, torch.inf])}}, "'a' holds NaN or infinite"),
+        ({"model": {"a": torch.tensor([1.0, torch.nan])}}, "'a' contains NaN"),
+        ({"model": {"a": torch.tensor([1.0, torch.inf])}}, "'a' contains NaN or infinite"),
     ],
 )
 def test_other_content_is_named(content: Any, message: str, tmp_path: Path) -> None:
