@@ -15,6 +15,7 @@ A name is loaded at its first use: `Enhancer` brings numpy, `export_checkpoint` 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,11 @@ from fsnp_onnx.errors import (
     VerificationError,
     WorkerError,
 )
+
+# Some wheels of ONNX Runtime send telemetry: at import they open a database in HOME and ask a name server,
+# and their clean-up hangs a forked child. Torch's exporter imports ONNX Runtime as well, so the variable
+# that it reads is set here, before any of that; a user's own value stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from fsnp_onnx.batch.cluster import Cluster

@@ -61,9 +61,6 @@ def load_onnxruntime() -> ModuleType:
             f"{' and '.join(wheels)} are both installed and overwrite each other; "
             "run pip uninstall on both, then pip install 'fsnp-onnx[cpu]' or 'fsnp-onnx[gpu]'"
         )
-    # Some wheels send telemetry: at import they open a database in HOME and ask a name server, and their
-    # clean-up hangs a forked child. ONNX Runtime reads this variable at import; a user's own value stays.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime  # noqa: PLC0415 - fsnp_onnx can be imported without it
     except ImportError as error:
