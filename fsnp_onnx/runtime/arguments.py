@@ -64,6 +64,8 @@ def check_samples(samples: object) -> None:
 def as_file(name: str, file: str | os.PathLike[str] | BinaryIO, method: str) -> Path | BinaryIO:
     """Return a path as Path and a stream as it is; raise ArgumentTypeError unless it is one of them."""
     if isinstance(file, str | os.PathLike):
+        if not os.fspath(file):
+            raise ArgumentError(name, "is an empty name; is a variable not set?")
         return Path(file)
     if not hasattr(file, method):
         problem = f"is {type(file).__name__}; give a path or a binary file that can {method}"

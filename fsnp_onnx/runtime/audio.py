@@ -7,7 +7,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,15 +77,15 @@ def write(
     target: Path | BinaryIO,
     samples: NDArray[np.float32],
     audio_format: AudioFormat,
-    token: str | None = None,
+    **how: Any,
 ) -> int:
     """Write float32 [N, channels] to a whole file or none, or to a stream that need not seek.
 
     Return how many samples were clipped: integer formats clip what lies beyond +-1, float formats
-    and the lossy codecs keep it. Errors of a stream are not caught. `replacing` explains the token.
+    and the lossy codecs keep it. Errors of a stream are not caught. `how` is for `replacing`.
     """
     if isinstance(target, Path):
-        with replacing(target, token) as temporary, _Checked(temporary) as file:
+        with replacing(target, **how) as temporary, _Checked(temporary) as file:
             return _write_blocks(file, samples, audio_format)
     whole = io.BytesIO()  # headers are completed at the end, which needs a seek
     clipped = _write_blocks(whole, samples, audio_format)
@@ -139,13 +139,13 @@ class _Forward(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
 
 @contextmanager
 def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
-    """Yield a file that can seek: of a stream it is a copy."""
-    if isinstance(source, Path):
-        with source.open("rb") as file:
+    """Yield a file that can seek: of a stream, or a path that leads to one, it is a copy."""
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        if isinstance(source, Path) and source.is_file():
             yield file
-    else:
+            return
         with tempfile.TemporaryFile(prefix="fsnp-") as copy:
-            shutil.copyfileobj(source, copy)
+            shutil.copyfileobj(file, copy)
             copy.seek(0)
             yield copy
 

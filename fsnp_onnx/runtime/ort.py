@@ -64,6 +64,10 @@ def load_onnxruntime() -> ModuleType:
     try:
         import onnxruntime  # noqa: PLC0415 - fsnp_onnx can be imported without it
     except ImportError as error:
+        if isinstance(
+            error.__cause__, KeyboardInterrupt
+        ):  # its library was interrupted, not broken
+            raise KeyboardInterrupt from error
         raise InstallError(
             f"ONNX Runtime cannot be imported ({first_line(error)}); "
             f"run pip install --force-reinstall {next(iter(wheels))}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsnp_onnx.runtime import audio
+from fsnp_onnx.runtime.outputs import entry
 from fsnp_onnx.runtime.plot import save_spectrograms
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
 
     The name is what messages and `Done.input` call the source. `outputs.replacing` explains the token.
     """
+    before = entry(target) if isinstance(target, Path) else None
     noisy, source_format = audio.read(source, name)
     target_format = audio.output_format(source, target, source_format)
     rate = source_format.sample_rate
@@ -70,7 +72,7 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     seconds = time.perf_counter() - started
     if plot:  # first, as an existing output means a finished recording
         save_spectrograms(noisy, enhanced, rate, plot)
-    clipped = audio.write(target, enhanced, target_format, token)
+    clipped = audio.write(target, enhanced, target_format, token=token, before=before)
     duration_s = len(noisy) / rate
     names = [str(file) if isinstance(file, Path) else "-" for file in (source, target)]
     return Done(

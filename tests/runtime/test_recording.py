@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -199,3 +200,45 @@ def test_ctrl_c_is_heard_while_the_model_runs(noisy: Path) -> None:
     assert done.returncode == -signal.SIGINT
     assert "KeyboardInterrupt" in done.stderr
     assert list(noisy.parent.iterdir()) == [noisy]
+
+
+class Slow:
+    """An enhancer whose output somebody else writes while it works."""
+
+    provider = "cpu"
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+
+    def enhance(self, samples: Any, *_: object, **__: object) -> Any:
+        self._output.write_text("precious")
+        return samples
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_an_output_that_somebody_else_writes_during_the_work_is_kept(
+    noisy: Path, tmp_path: Path, existed: bool
+) -> None:
+    output = tmp_path / "clean.wav"
+    if existed:
+        output.write_text("old")
+        os.utime(output, ns=(0, 0))
+    with pytest.raises(OutputError, match=r"clean\.wav has changed during the work"):
+        enhance_recording(cast("Enhancer", Slow(output)), noisy, output)
+    assert output.read_text() == "precious"
+    assert not list(tmp_path.glob(".fsnp-*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_path_that_leads_to_a_pipe_is_read_as_a_stream(unity: Enhancer, noisy: Path) -> None:
+    pipe, output = noisy.with_name("pipe"), noisy.with_name("clean.wav")
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as writer:
+        writer.submit(pipe.write_bytes, noisy.read_bytes())
+        unity.enhance_file(pipe, output)
+    assert len(sf.read(output)[0]) == len(sf.read(noisy)[0])
+
+
+def test_an_empty_name_is_an_argument_error(unity: Enhancer, noisy: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"output is an empty name"):
+        unity.enhance_file(noisy, "")
