@@ -64,7 +64,7 @@ def test_recordings_come_back_as_they_were_with_less_noise(
         assert abs(loud_after - loud) < 2
 
 
-def test_the_bundled_model_is_small_proven_and_the_default() -> None:
+def test_the_bundled_model_is_small_verified_and_the_default() -> None:
     enhancer = Enhancer()
     assert DEFAULT_MODEL.stat().st_size < 8_000_000
     assert enhancer.spec.stft.sample_rate_hz == 16000

@@ -199,7 +199,7 @@ def test_cuda_gets_full_precision_a_frugal_arena_and_its_device(
 
 
 def test_a_device_that_is_not_there_is_reported(gpu_wheel: Machine) -> None:
-    with pytest.raises(ProviderError, match="CUDA device 1 .* has 1 CUDA devices"):
+    with pytest.raises(ProviderError, match=r"CUDA device 1 .* has 1 CUDA devices"):
         open_model(UNITY, "cuda", device_id=1)
     assert gpu_wheel.cuda_options == []
 
