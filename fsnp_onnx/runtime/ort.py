@@ -186,11 +186,9 @@ def _why_no_cuda(ort: ModuleType, device_id: int) -> str:
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return "the NVIDIA driver finds no device"
-    return (
-        ""
-        if device_id < count.value
-        else f"this machine has {count.value} CUDA devices, numbered from 0"
-    )
+    if device_id >= count.value:
+        return f"this machine has {count.value} CUDA devices, numbered from 0"
+    return ""
 
 
 def _create(ort: ModuleType, model: str | bytes, options: Any, providers: list[Any]) -> Any:

@@ -30,6 +30,13 @@ torch.set_num_threads(1)  # small networks; OpenMP threads that wait for each ot
 gc.set_threshold(100_000, 50, 100)  # torch's exporter makes millions of objects, most of which stay
 
 OPSET = 18
+EXPORTS = {"export_golden", "small_export", "exported_block"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        if EXPORTS & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 def run(session: onnxruntime.InferenceSession, real: Array, imag: Array) -> Array:

@@ -36,7 +36,6 @@ ON_CUDA = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_golden_export_is_within_the_tolerance_at_every_length(
     name: str, export_golden: ExportGolden
@@ -48,7 +47,6 @@ def test_a_golden_export_is_within_the_tolerance_at_every_length(
             assert np.abs(mask - utterance.mask64).max() <= utterance.tolerance
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_of_a_batch_are_single_runs(name: str, export_golden: ExportGolden) -> None:
     last = utterances(name)[-1]
@@ -62,7 +60,6 @@ def test_rows_of_a_batch_are_single_runs(name: str, export_golden: ExportGolden)
             np.testing.assert_allclose(batch[row], single, rtol=0, atol=last.tolerance)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_says_what_it_is_and_nothing_of_the_machine(
     name: str, export_golden: ExportGolden
@@ -81,7 +78,6 @@ def test_the_file_says_what_it_is_and_nothing_of_the_machine(
         assert _dims(model.graph.output[0]) == ["batch", 2, file.spec.stft.n_freqs, "frames"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_operator_is_one_that_has_a_cuda_kernel(
     name: str, export_golden: ExportGolden
@@ -90,7 +86,6 @@ def test_every_operator_is_one_that_has_a_cuda_kernel(
         assert _operators(onnx.load(file.path).graph) <= ON_CUDA
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_report_covers_three_lengths_and_two_batch_sizes(
     name: str, export_golden: ExportGolden
