@@ -1,7 +1,26 @@
 """Every error that this package raises on purpose; a class means one thing.
 
-Each class is also a builtin, so that callers catch by family or by kind: `except FsnpError` or
-`except ValueError`. Messages are one line: what was found, what was expected, what to do.
+Each class is also a builtin, so that callers catch by family or by kind::
+
+    FsnpError
+      ArgumentError         ValueError         the call is wrong
+        ArgumentTypeError   TypeError
+      MissingFileError      FileNotFoundError  the input
+      AudioError            ValueError
+      ManifestError         ValueError
+      JournalError          ValueError
+      OutputError           OSError            the output
+      ModelFileError        ValueError         the model, and where it runs
+      ProviderError         RuntimeError
+      RunError              RuntimeError
+      WorkerError           RuntimeError
+      InstallError          ImportError
+      CheckpointError       ValueError         the export
+      ConfigError           ValueError
+      ExportError           RuntimeError
+      VerificationError     ArithmeticError
+
+Messages are one line: what was found, what was expected, what to do.
 """
 
 from __future__ import annotations
@@ -38,15 +57,15 @@ class ArgumentTypeError(ArgumentError, TypeError):
 
 
 class MissingFileError(FsnpError, FileNotFoundError):
-    """A path that does not exist or cannot be read."""
+    """A path or URL that names nothing, or nothing that can be read."""
 
 
 class OutputError(FsnpError, OSError):
-    """An output that exists already, collides with another file or cannot be written."""
+    """A file, such as a journal or a temporary one, that exists, is in use, collides or cannot be written."""
 
 
 class AudioError(FsnpError, ValueError):
-    """Audio that cannot be decoded, enhanced or encoded."""
+    """Audio that is missing from a folder, or cannot be decoded, enhanced or encoded as asked."""
 
 
 class ManifestError(FsnpError, ValueError):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,12 @@ def tree() -> set[Path]:
     return {p for folder in folders for p in folder.iterdir() if not p.name.startswith(hidden)}
 
 
-@pytest.mark.parametrize("test", all_examples(), ids=lambda test: test.name)
+def marked(test: doctest.DocTest) -> Any:
+    slow = test.name.endswith("export_checkpoint")
+    return pytest.param(test, id=test.name, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize("test", [marked(test) for test in all_examples()])
 def test_an_example_gives_what_it_says(test: doctest.DocTest) -> None:
     assert not any(doctest.SKIP in example.options for example in test.examples)
     assert failures(test) == ""

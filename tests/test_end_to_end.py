@@ -39,9 +39,9 @@ def quiet_and_loud_db(samples: Samples) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("name", "sample_rate", "channels"),
     [
-        ("stereo.flac", 44100, 2),
+        pytest.param("stereo.flac", 44100, 2, marks=pytest.mark.slow),
         ("mono.wav", 48000, 1),
-        ("mono.mp3", 44100, 1),
+        pytest.param("mono.mp3", 44100, 1, marks=pytest.mark.slow),
         ("low.wav", 8000, 1),
     ],
 )
@@ -64,7 +64,7 @@ def test_recordings_come_back_as_they_were_with_less_noise(
         assert abs(loud_after - loud) < 2
 
 
-def test_the_bundled_model_is_small_proven_and_the_default() -> None:
+def test_the_bundled_model_is_small_verified_and_the_default() -> None:
     enhancer = Enhancer()
     assert DEFAULT_MODEL.stat().st_size < 8_000_000
     assert enhancer.spec.stft.sample_rate_hz == 16000
@@ -81,6 +81,7 @@ def test_the_bundled_model_works_alike_at_any_level(level_db: float) -> None:
     assert np.abs(difference).max() < 0.01 * np.abs(noisy).max()
 
 
+@pytest.mark.slow
 def test_a_cold_process_enhances_a_second_in_less_than_one_and_a_half(tmp_path: Path) -> None:
     source = tmp_path / "second.wav"
     soundfile.write(source, noisy_speech()[:16000], 16000)
@@ -94,6 +95,7 @@ def test_a_cold_process_enhances_a_second_in_less_than_one_and_a_half(tmp_path: 
     assert min(cpu_seconds) < 1.5
 
 
+@pytest.mark.slow
 def test_memory_grows_by_less_than_a_megabyte_per_second(tmp_path: Path) -> None:
     # what is held, not what glibc keeps of what was freed, which is up to 100 MB in no order
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}

@@ -26,7 +26,7 @@ from fsnp_onnx.runtime.ort import (
 
 app = new_app()
 
-_PACKAGES = ("fsnp-onnx", "numpy", "soundfile", "soxr", "typer")
+_PACKAGES = ("fsnp-onnx", "numpy", "soundfile", "soxr", "typer", "rich", "filelock")
 
 
 @app.command()

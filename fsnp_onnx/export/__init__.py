@@ -7,7 +7,7 @@ In the order a checkpoint passes through them::
     checkpoint.py  file or folder -> tensors, without running what is in it
     identify.py    tensors (sizes.py), training TOML and defaults -> NetworkConfig and StftSpec
     graph/         network -> ONNX graph: a file for each stage, a file for each interface
-    verify.py      the final bytes against the network in float64
+    verify.py      the graph, in ONNX Runtime, against the network in float64
     fidelity.py    simplified with original MulCA, and int8 with float32, on speech
     speech.py      the noisy speech that both use, and the SNR
 """

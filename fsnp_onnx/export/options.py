@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 
 from fsnp_onnx.errors import ArgumentError, OutputError
 from fsnp_onnx.network.config import MULCA_VARIANTS, MulcaVariant, NetworkConfig
-from fsnp_onnx.runtime.outputs import EXISTS
+from fsnp_onnx.runtime.outputs import require_free
 
 OPSETS: Final = range(18, 22)
 Precision = Literal["float32", "int8"]
@@ -94,14 +94,9 @@ def check_outputs(
     outputs: Sequence[Path], report: Path | None, sources: Sequence[Path], *, force: bool
 ) -> None:
     """Check, before the work begins, that all files may be written; the sources exist."""
+    kept = list(sources)
     for path in (*outputs, *filter(None, [report])):
-        if path.exists() and any(path.samefile(source) for source in sources):
-            raise OutputError(f"output {path} is an input; give another output")
-        if path.exists() and not force:
-            raise OutputError(f"{path} {EXISTS}")
-        if path.is_dir():
-            raise OutputError(f"output {path} is a folder; give the path of a file")
+        require_free(path, kept, force=force)
         if not path.parent.is_dir():
             raise OutputError(f"folder {path.parent} does not exist; create it first")
-    if report and any(report.resolve() == output.resolve() for output in outputs):
-        raise OutputError(f"report {report} is an output of this export; give another file")
+        kept.append(path)

@@ -1,4 +1,4 @@
-"""Verify that an exported file computes its network: on the final bytes, in the runtime that users run.
+"""Verify that an exported file computes its network: on its own graph, in the runtime that users run.
 
 The reference is the torch network in float64. Both sides get the same float32 spectrum of noisy speech.
 The tolerance is derived: the division by the nearly vanishing mean of a real or imaginary part magnifies
@@ -69,7 +69,7 @@ def probe_spectrum(
 def verify(
     model: bytes, network: FullSubNetPlus, sizes: Sequence[tuple[int, int]]
 ) -> tuple[Probe, ...]:
-    """Compare the final bytes of a file with the float32 network on probes of (n_frames, batch).
+    """Compare the bytes of a file with the float32 network on probes of (n_frames, batch).
 
     Return the verification report. A probe outside its tolerance raises a VerificationError, which says
     which one, and by how much.

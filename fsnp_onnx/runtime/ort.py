@@ -11,6 +11,7 @@ import ctypes
 import io
 import os
 import re
+import threading
 import warnings
 from collections.abc import Iterable
 from contextlib import redirect_stdout, suppress
@@ -37,6 +38,7 @@ CPU_BUILD: Final = "the CPU build of ONNX Runtime is installed"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _FATAL_ONLY = 4  # an error is raised, and need not be printed
 _DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+_STDOUT: Final = threading.Lock()  # standard output belongs to all threads
 _PROBE_SHAPE, _LARGEST_INPUT, _LARGEST_WEIGHT = (12, 64), 255, 127
 
 
@@ -170,7 +172,10 @@ def _why_no_cuda(ort: ModuleType, device_id: int) -> str:
     if not has_cuda(ort):
         return CPU_BUILD
     said = io.StringIO()
-    with redirect_stdout(said):  # it prints what is missing, and standard output may carry audio
+    with (
+        _STDOUT,
+        redirect_stdout(said),
+    ):  # it prints what is missing, and standard output may carry audio
         getattr(ort, "preload_dlls", lambda: None)()
     missing = re.search(r"^Failed to load [^\s/\\]+: (.+)$", said.getvalue(), re.MULTILINE)
     if missing:
@@ -182,11 +187,9 @@ def _why_no_cuda(ort: ModuleType, device_id: int) -> str:
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return "the NVIDIA driver finds no device"
-    return (
-        ""
-        if device_id < count.value
-        else f"this machine has {count.value} CUDA devices, numbered from 0"
-    )
+    if device_id >= count.value:
+        return f"this machine has {count.value} CUDA devices, numbered from 0"
+    return ""
 
 
 def _create(ort: ModuleType, model: str | bytes, options: Any, providers: list[Any]) -> Any:

@@ -123,7 +123,7 @@ _alive: weakref.WeakSet[Any] = weakref.WeakSet()
 def _keep_inherited() -> None:
     """Let a forked child never free the sessions of its parent, not even when it ends.
 
-    Freeing one waits for its threads, whose ids now belong to threads of a new session: for ever.
+    Freeing one waits for its threads, whose ids now belong to a new session's: it would never end.
     """
     for session in list(_alive):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))

@@ -30,6 +30,13 @@ torch.set_num_threads(1)  # small networks; OpenMP threads that wait for each ot
 gc.set_threshold(100_000, 50, 100)  # torch's exporter makes millions of objects, most of which stay
 
 OPSET = 18
+EXPORTS = {"export_golden", "small_export", "exported_block"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    for item in items:
+        if EXPORTS & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 def run(session: onnxruntime.InferenceSession, real: Array, imag: Array) -> Array:
@@ -58,9 +65,9 @@ def export_golden(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], E
 
     @cache
     def export(name: str) -> ExportReport:
-        variants: tuple[MulcaVariant, ...] = ("equivalent",) if name in WITH_MULCA else ()
-        if name == WITH_MULCA[0]:
-            variants = ("original", *variants)  # one network is enough for the plain convolutions
+        variants: tuple[MulcaVariant, ...] = (
+            ("original", "equivalent") if name in WITH_MULCA else ()
+        )
         return export_checkpoint(
             GOLDEN / f"{name}.tar",
             tmp_path_factory.mktemp(name) / f"{name}.onnx",

@@ -62,6 +62,16 @@ def test_another_second_stage_gives_the_network_that_has_both(
     assert np.abs(run(mixed, *parts) - run(session, *parts)).max() > 1e-2
 
 
+def test_a_recurrent_scan_gives_the_same_numbers_in_another_opset(
+    session: onnxruntime.InferenceSession, small_export: SmallExport
+) -> None:
+    block = sub_band_block(small_network(), 21)
+    assert [entry.version for entry in block.opset_import] == [21]
+    parts = noise(2, 90)
+    newer = joined(small_export.full_band[0], block)
+    np.testing.assert_allclose(run(newer, *parts), run(session, *parts), rtol=0, atol=2e-5)
+
+
 def test_joining_leaves_the_stages_as_they_were(small_export: SmallExport) -> None:
     full_band, block = small_export.full_band[0], small_export.block[0]
     before = full_band.SerializeToString(), block.SerializeToString()

@@ -93,6 +93,6 @@ def test_outputs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
             check_outputs([output], None, [checkpoint], force=force)
         with pytest.raises(OutputError, match=message):
             check_outputs([], output, [checkpoint], force=force)
-    with pytest.raises(OutputError, match="is an output of this export"):
+    with pytest.raises(OutputError, match=r"is an input, .* or another output"):
         check_outputs([there], tmp_path / "." / "there.onnx", [checkpoint], force=True)
     check_outputs([there, tmp_path / "new.onnx"], None, [checkpoint], force=True)

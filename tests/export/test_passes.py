@@ -29,6 +29,7 @@ def readers_of_recurrent_layers(stage: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in stage.graph.node if outputs & set(node.input)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_what_a_recurrent_layer_returns_is_not_copied_and_stays_the_same(
     name: Literal["LSTM", "GRU"],

@@ -65,7 +65,6 @@ def test_a_checkpoint_trained_in_the_simplified_variant_exports_exactly_in_anoth
     assert report.difference is None
 
 
-@pytest.mark.slow
 def test_a_forced_export_replaces_a_file_and_gives_the_same_bytes_again(
     small_export: SmallExport, tmp_path: Path
 ) -> None:

@@ -38,7 +38,6 @@ def published_pipeline(network: FullSubNetPlus, noisy: Samples) -> Samples:
     return samples
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("remainder", [0, 1, 16, 31])
 def test_an_exported_file_gives_the_published_pipelines_waveform(
     remainder: int, export_golden: Callable[[str], ExportReport]

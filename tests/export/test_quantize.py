@@ -127,7 +127,6 @@ def quantised(
         )
 
 
-@pytest.mark.slow
 def test_the_report_holds_on_the_file_that_was_written(quantised: ExportReport) -> None:
     (file,) = quantised.exported
     assert file.spec.precision == "int8"
@@ -141,7 +140,6 @@ def test_the_report_holds_on_the_file_that_was_written(quantised: ExportReport) 
         assert probe.snr_db > 40  # the plain recipe reaches 26
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("n_frames", [8, 19, 40])
 def test_an_int8_file_takes_any_length_and_rows_of_a_batch_are_near_single_runs(
     quantised: ExportReport, n_frames: int

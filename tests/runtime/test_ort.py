@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import json
+import io
+import pickle
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -46,8 +48,12 @@ class Driver:
 class OnCuda:
     """Stands in for a session that runs on CUDA."""
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, session: Any, run_options: list[Any]) -> None:
+        self._session, self._run_options = session, run_options
+
+    def run(self, names: Any, feeds: Any, options: Any) -> Any:
+        self._run_options.append(options)
+        return self._session.run(names, feeds)  # without options, which only CUDA takes
 
     def get_providers(self) -> list[str]:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -61,6 +67,9 @@ class Machine:
 
     Attributes:
         providers: Of each session that was made.
+        cuda_options: Of each session that was made for CUDA.
+        options: The session options of each.
+        run_options: Of each run on CUDA.
         preload: What `onnxruntime.preload_dlls` does.
         driver: Loads the driver's library.
         starts: Whether a session for CUDA runs there.
@@ -68,6 +77,9 @@ class Machine:
 
     def __init__(self) -> None:
         self.providers: list[list[str]] = []
+        self.cuda_options: list[dict[str, Any]] = []
+        self.options: list[Any] = []
+        self.run_options: list[Any] = []
         self.preload: Callable[[], object] = lambda: None
         self.driver: Callable[[str], object] = lambda _: Driver()
         self.starts: Callable[[], bool] = lambda: True
@@ -81,8 +93,12 @@ class Machine:
 
     def create(self, model: Any, options: Any, *, providers: list[Any], **others: Any) -> Any:
         self.providers.append([p if isinstance(p, str) else p[0] for p in providers])
+        self.cuda_options += [p[1] for p in providers if not isinstance(p, str)]
+        self.options.append(options)
         session = self._create(model, options, providers=["CPUExecutionProvider"], **others)
-        return OnCuda(session) if len(providers) > 1 and self.starts() else session
+        if len(providers) > 1 and self.starts():
+            return OnCuda(session, self.run_options)
+        return session
 
 
 @pytest.fixture
@@ -170,6 +186,53 @@ def test_cpu_asks_for_no_cuda(gpu_wheel: Machine) -> None:
     assert gpu_wheel.providers == [["CPUExecutionProvider"]]
 
 
+@pytest.mark.parametrize("device_id", [0, 2])
+def test_cuda_gets_full_precision_a_frugal_arena_and_its_device(
+    gpu_wheel: Machine, device_id: int
+) -> None:
+    gpu_wheel.driver = lambda _: Driver(n_devices=3)
+    assert open_model(UNITY, "cuda", device_id=device_id).provider == "cuda"
+    (options,) = gpu_wheel.cuda_options
+    assert options["use_tf32"] == "0"
+    assert options["arena_extend_strategy"] == "kSameAsRequested"
+    assert options.get("device_id", 0) == device_id
+
+
+def test_a_device_that_is_not_there_is_reported(gpu_wheel: Machine) -> None:
+    with pytest.raises(ProviderError, match=r"CUDA device 1 .* has 1 CUDA devices"):
+        open_model(UNITY, "cuda", device_id=1)
+    assert gpu_wheel.cuda_options == []
+
+
+def test_a_session_is_quiet_and_keeps_no_memory_in_an_arena(gpu_wheel: Machine) -> None:
+    open_model(UNITY, "cpu")
+    (options,) = gpu_wheel.options
+    assert options.enable_cpu_mem_arena is False
+    assert options.log_severity_level == 4
+
+
+@pytest.mark.parametrize("device_id", [0, 2])
+def test_a_run_gives_the_memory_of_its_device_back(gpu_wheel: Machine, device_id: int) -> None:
+    gpu_wheel.driver = lambda _: Driver(n_devices=3)
+    model = open_model(UNITY, "cuda", device_id=device_id)
+    model.enhance(np.ones(3000, np.float32), attenuation_limit_db=None)
+    (run_options,) = gpu_wheel.run_options
+    entry = run_options.get_run_config_entry("memory.enable_memory_arena_shrinkage")
+    assert entry == f"gpu:{device_id}"
+
+
+def test_a_pickled_model_runs_with_the_same_threads_on_the_same_device(
+    gpu_wheel: Machine,
+) -> None:
+    gpu_wheel.driver = lambda _: Driver(n_devices=3)
+    threads = available_cpus()[0] + 1  # not the default
+    model = open_model(UNITY, "cuda", threads=threads, device_id=2)
+    copy = pickle.loads(pickle.dumps(model))
+    assert copy.provider == "cuda"
+    assert [options.intra_op_num_threads for options in gpu_wheel.options] == [threads] * 2
+    assert [options["device_id"] for options in gpu_wheel.cuda_options] == [2, 2]
+
+
 def missing_library(machine: Machine) -> None:
     machine.preload = lambda: print(  # noqa: T201
         f"Failed to load /nvidia/libcudart.so.13: no such file\n"
@@ -240,6 +303,31 @@ def test_auto_says_once_that_it_falls_back(gpu_wheel: Machine) -> None:
 def test_a_library_that_the_system_finds_elsewhere_is_not_missing(gpu_wheel: Machine) -> None:
     gpu_wheel.preload = lambda: print("Failed to load /nvidia/libcufft.so.12: no such file")  # noqa: T201
     assert open_model(UNITY, "cuda").provider == "cuda"
+
+
+def test_two_threads_that_open_models_leave_standard_output_as_it_was(
+    gpu_wheel: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdout = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    first = threading.Thread(target=open_model, args=(UNITY, "cuda"))
+    second = threading.Thread(target=open_model, args=(UNITY, "cuda"))
+    first_inside, second_inside = threading.Event(), threading.Event()
+
+    def leave_in_the_order_of_entrance() -> None:
+        if threading.current_thread() is first:
+            first_inside.set()
+            second_inside.wait(0.2)  # in vain, if only one may be inside
+        else:
+            second_inside.set()
+            first.join()
+
+    gpu_wheel.preload = leave_in_the_order_of_entrance
+    first.start()
+    first_inside.wait()
+    second.start()
+    second.join()
+    assert sys.stdout is stdout
 
 
 def test_cuda_that_onnxruntime_does_not_take_falls_back(gpu_wheel: Machine) -> None:
@@ -356,7 +444,3 @@ def test_a_probe_that_does_not_run_is_an_install_error(
     monkeypatch.setattr(ort, "INT8_PROBE", tmp_path / "overflow_probe.onnx")
     with pytest.raises(InstallError, match=r"cannot run overflow_probe\.onnx.*reinstall"):
         open_model(INT8)
-
-
-def test_the_file_says_that_it_is_int8() -> None:
-    assert json.loads(open_model(INT8).spec.to_metadata())["precision"] == "int8"

@@ -73,6 +73,7 @@ def test_blocks_of_frames_of_any_length_give_one_and_the_same_signal(
     assert np.array_equal(istft(blocks, spec, samples.size), istft([spectrum], spec, samples.size))
 
 
+@pytest.mark.slow
 def test_hours_are_transformed_in_the_memory_of_a_minute() -> None:
     spec = StftSpec()
     n_samples = 20 * 60 * spec.sample_rate_hz
