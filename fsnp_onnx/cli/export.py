@@ -14,7 +14,7 @@ import typer
 
 from fsnp_onnx.cli.console import VersionOption, flag, new_app, run, say
 from fsnp_onnx.errors import InstallError
-from fsnp_onnx.export.options import OPSETS, ExportOptions, Precision
+from fsnp_onnx.export.options import ExportOptions, Precision
 from fsnp_onnx.runtime.ort import SLOW_INT8, int8_overflows, load_onnxruntime
 
 if TYPE_CHECKING:
@@ -86,35 +86,26 @@ def export(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     min_snr_db: Annotated[
-        float | None,
+        float,
         _advanced(
-            min=0,
             metavar="DB",
-            help="SNR of int8 against float32 on speech, below which no file is written. "
-            f"Default: {ExportOptions.min_snr_db:g}.",
+            help="SNR of int8 against float32 on speech, below which no file is written.",
         ),
-    ] = None,
-    opset: Annotated[
-        int, _advanced(min=OPSETS.start, max=OPSETS.stop - 1, help="ONNX operator set.")
-    ] = ExportOptions.opset,
+    ] = ExportOptions.min_snr_db,
+    opset: Annotated[int, _advanced(help="ONNX operator set, 18 to 21.")] = ExportOptions.opset,
 ) -> None:
     """Export a FullSubNet+ checkpoint to ONNX and verify every file against the network."""
     load_onnxruntime()
     _require_tool_chain()
     from fsnp_onnx.export.pipeline import export_checkpoint  # noqa: PLC0415 - torch, slow
 
-    if min_snr_db is not None and precision == "float32":
-        raise typer.BadParameter("is for --precision int8", param_hint="'--min-snr-db'")
-    options = ExportOptions(
-        opset, precision, ExportOptions.min_snr_db if min_snr_db is None else min_snr_db
-    )
     start = time.perf_counter()
     done = export_checkpoint(
         checkpoint,
         output,
         config=config,
         mulca=[variant.value for variant in mulca or ()],
-        options=options,
+        options=ExportOptions(opset, precision, min_snr_db),
         report=report,
         force=force,
         on_step=lambda step: say(f"[{time.perf_counter() - start:6.1f} s] {step}"),

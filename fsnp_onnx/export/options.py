@@ -49,6 +49,8 @@ class ExportOptions:
             raise ArgumentError("precision", f"is {self.precision!r}; expected float32 or int8")
         if not 0 <= self.min_snr_db < math.inf:
             raise ArgumentError("min_snr_db", f"is {self.min_snr_db}; expected 0 dB or more")
+        if self.precision == "float32" and self.min_snr_db != ExportOptions.min_snr_db:
+            raise ArgumentError("min_snr_db", "is for precision int8 only; leave it out")
 
 
 def choose_variants(
