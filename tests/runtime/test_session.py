@@ -134,6 +134,7 @@ sys.exit("the child hangs")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_forked_child_opens_a_session_of_its_own_and_frees_none_that_it_inherited() -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORK, str(DEFAULT_MODEL)]

@@ -298,6 +298,7 @@ def test_a_run_starts_from_the_weights_of_a_checkpoint(
     )
 
 
+@pytest.mark.slow
 def test_a_run_of_so_many_steps_gives_both_variants_equal_budgets(
     trained: Path, bank_dir: Path, tmp_path: Path
 ) -> None:
