@@ -108,7 +108,8 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         JournalError: The journal is malformed, or of a run with other settings.
         OutputError: Two inputs have one output, or a journal exists or is in use.
         ModelFileError: The model cannot be opened.
-        ProviderError: The provider does not start.
+        ProviderError: The provider does not start; with "cuda" and several jobs, or on a cluster,
+            raised while iterating.
         InstallError: A package is missing.
         WorkerError: Processes or the cluster cannot work; raised while iterating.
 
@@ -202,7 +203,7 @@ def _engine(
         settings = replace(settings, threads=max(1, available_cpus()[0] // n_processes))
     if n_processes == 1:
         return partial(_enhance_here, settings=settings, enhancer=settings.open())
-    from fsnp_onnx.batch.processes import enhance_in_processes  # noqa: PLC0415 - slow, by its pool
+    from fsnp_onnx.batch.processes import enhance_in_processes  # noqa: PLC0415 - slow to import
 
     replace(settings, provider="cpu").open()  # which takes no GPU
     return partial(enhance_in_processes, settings=settings, n_processes=n_processes)

@@ -1,4 +1,4 @@
-"""Recordings spread over processes of this machine, by pebble's pool.
+"""Recordings spread over processes of this machine.
 
 A process holds one model and gets one recording at a time. So a process that dies, usually for lack
 of memory, costs one recording, which is tried once more. The processes are spawned, because a session
@@ -10,25 +10,26 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from functools import cache
+from dataclasses import replace
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
-
-from pebble import ProcessExpired, ProcessPool
 
 from fsnp_onnx.batch.jobs import Job
 from fsnp_onnx.batch.signals import interrupts_held_back
 from fsnp_onnx.batch.worker import Failed, Settings, enhance_job
-from fsnp_onnx.errors import WorkerError, one_line
-from fsnp_onnx.runtime.enhancer import Enhancer
+from fsnp_onnx.errors import FsnpError, WorkerError, one_line
 from fsnp_onnx.runtime.recording import Done
 
+_DIED = object()
+_LIVES = 3  # of the last process that opens the model, if another one could
 _BROKEN = (
     "the processes died while they opened the model; if memory is short, give fewer jobs; a script "
     "has to call enhance_files below if __name__ == '__main__':"
@@ -37,7 +38,6 @@ _DIED_TWICE = (
     "the process that enhanced it died, and so did a second one; if memory is short, give shorter "
     "audio or fewer jobs"
 )
-_settings: Settings  # of the run that a process works for
 
 
 def enhance_in_processes(
@@ -49,80 +49,161 @@ def enhance_in_processes(
     """
     # what a process that is killed has fetched goes with this folder
     with tempfile.TemporaryDirectory(prefix="fsnp-") as scratch:
-        pool = _Pool(settings, n_processes, scratch)
+        if isinstance(settings.model, bytes):  # too many for the pipe to a process that dies
+            model = Path(scratch, "model.onnx")
+            model.write_bytes(settings.model)
+            settings = replace(settings, model=model)
+        pool = _Pool(_Queue(items), partial(_Worker, settings, scratch))
         try:
-            for item in items:
-                if isinstance(item, Job):
-                    pool.begin(item)
-                    while len(pool.jobs) >= n_processes:
-                        yield from pool.wait()
-                else:
-                    yield item
-            while pool.jobs:
+            pool.start(n_processes)
+            while pool.workers:
                 yield from pool.wait()
         finally:
-            pool.end()
+            for worker in pool.workers:
+                worker.end()
+
+
+class _Worker:
+    """A process with a model, and the recording it has."""
+
+    def __init__(self, settings: Settings, scratch: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, other = context.Pipe()
+        self.job: Job | None = None
+        self._process = context.Process(target=_work, args=(settings, scratch, other), daemon=True)
+        self._process.start()
+        other.close()
+
+    def give(self, job: Job) -> None:
+        """Let the process enhance a recording."""
+        self.job = job
+        with suppress(OSError):  # it has died, which the next wait finds
+            self.connection.send(job)
+
+    def receive(self) -> Any:
+        """Return what the process has to tell, also that it died."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            return _DIED
+
+    def end(self) -> None:
+        """End the process, whatever it does, and remove what it has written of an output."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+        if self.job:
+            self.job.remove_partial()
+
+
+class _Queue:
+    """The recordings that wait, those first whose process died."""
+
+    def __init__(self, items: Iterator[Job | Done | Failed]) -> None:
+        self.is_empty = False
+        self._items = items
+        self._again: list[Job] = []
+        self._tried: set[str] = set()
+
+    def next(self) -> Job | Done | Failed | None:
+        """Return the next item, None after the last."""
+        item = self._again.pop() if self._again else next(self._items, None)
+        self.is_empty = item is None
+        return item
+
+    def put_back(self, job: Job) -> bool:
+        """Let a recording be tried once more, unless it has been; return whether it will."""
+        if job.token in self._tried:
+            return False
+        self._tried.add(job.token)
+        self._again.append(job)
+        self.is_empty = False
+        return True
 
 
 class _Pool:
-    """The processes, and by its future each recording that one of them has."""
+    """The processes that run."""
 
-    def __init__(self, settings: Settings, n_processes: int, scratch: str) -> None:
-        self.jobs: dict[Future[Any], Job] = {}
-        self._tried: set[str] = set()
-        self._pool = ProcessPool(
-            n_processes,
-            initializer=_begin,
-            initargs=(settings, scratch),
-            context=multiprocessing.get_context("spawn"),
-        )
+    def __init__(self, queue: _Queue, new_worker: Callable[[], _Worker]) -> None:
+        self.workers: list[_Worker] = []
+        self._queue = queue
+        self._new_worker = new_worker
+        self._lives = 1
+        self._heard: set[str] = set()
 
-    def begin(self, job: Job) -> None:
-        """Give a recording to a free process."""
-        try:
-            with interrupts_held_back():  # the first one starts the processes
-                self.jobs[self._pool.schedule(_enhance, args=[job])] = job
-        except RuntimeError as error:  # a pool that is broken takes no more
-            raise WorkerError(_BROKEN) from error
+    def start(self, n: int = 1) -> None:
+        """Start more processes."""
+        for _ in range(n):
+            with interrupts_held_back():  # until it is in the list, from which it is ended
+                self.workers.append(self._new_worker())
 
     def wait(self) -> Iterator[Done | Failed]:
-        """Wait for recordings to end; one whose process died for the first time begins again."""
-        while not (done := wait(self.jobs, timeout=1, return_when=FIRST_COMPLETED).done):
-            if not self._pool.active:  # it broke before it took what it was given
+        """Wait for a process to tell something, give it the next recording, yield what has ended."""
+        (connection, *_) = wait([worker.connection for worker in self.workers])
+        worker = next(worker for worker in self.workers if worker.connection is connection)
+        message = worker.receive()
+        if message is _DIED:
+            yield from self._replace(worker)
+            return
+        answer, said = message
+        for text in said - self._heard:
+            self._heard.add(text)
+            warnings.warn(text, stacklevel=2)
+        if isinstance(answer, FsnpError):
+            raise answer
+        self._lives = _LIVES
+        worker.job = None
+        ended = [answer] if answer else []
+        while item := self._queue.next():
+            if isinstance(item, Job):
+                worker.give(item)
+                break
+            yield from (*ended, item)
+            ended = []
+        else:
+            self._remove(worker)
+        yield from ended
+
+    def _replace(self, worker: _Worker) -> Iterator[Failed]:
+        """Remove a process that died, and start another one if it had a recording or none is left."""
+        job = worker.job
+        self._remove(worker)
+        if job:
+            is_lost = not self._queue.put_back(job)
+            self.start()
+            if is_lost:
+                yield Failed(job.source, job.target, WorkerError(_DIED_TWICE))
+        elif not self.workers and not self._queue.is_empty:
+            self._lives -= 1
+            if not self._lives:
                 raise WorkerError(_BROKEN)
-        for future in done:
-            job = self.jobs.pop(future)
-            try:
-                result, said = future.result()
-            except ProcessExpired:
-                job.remove_partial()
-                if job.token not in self._tried:
-                    self._tried.add(job.token)
-                    self.begin(job)
-                    continue
-                result, said = Failed(job.source, job.target, WorkerError(_DIED_TWICE)), set()
-            except BrokenProcessPool as error:
-                raise WorkerError(_BROKEN) from error
-            for message in said:  # Python shows each once, as they come from one line
-                warnings.warn(message, stacklevel=1)
-            yield result
+            self.start()
 
-    def end(self) -> None:
-        """End the processes, whatever they do, and remove what they have written of an output."""
-        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble does not type it
-        self._pool.join()
-        for job in self.jobs.values():
-            job.remove_partial()
+    def _remove(self, worker: _Worker) -> None:
+        worker.end()
+        self.workers.remove(worker)  # only now, so that an interrupt does not forget it
 
 
-def _begin(settings: Settings, scratch: str) -> None:
-    """Make this process one of the pool's."""
-    global _settings  # noqa: PLW0603 - a pool hands nothing else from here to its tasks
-    _settings = settings
-    tempfile.tempdir = scratch
+def _work(settings: Settings, scratch: str, connection: Connection) -> None:
+    """Be one of the processes: tell how the model opened, then enhance what comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it and ends this process
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
-    with suppress(Exception):  # raised again by the first recording, which can report it
-        _enhancer()  # a process that dies of it has not yet taken a recording
+    tempfile.tempdir = scratch
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+
+        def tell(answer: Done | Failed | FsnpError | None) -> None:
+            connection.send((answer, {one_line(each.message) for each in caught}))  # type: ignore[arg-type]  # an exception
+            caught.clear()
+
+        try:
+            enhancer = settings.open()
+        except FsnpError as error:
+            tell(error)
+            return
+        tell(None)
+        while True:  # until the parent ends this process
+            tell(enhance_job(connection.recv(), enhancer, settings))
 
 
 def _end_with_parent(scratch: str) -> None:
@@ -132,16 +213,3 @@ def _end_with_parent(scratch: str) -> None:
         parent.join()
     shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
-
-
-@cache
-def _enhancer() -> Enhancer:
-    return _settings.open()
-
-
-def _enhance(job: Job) -> tuple[Done | Failed, set[str]]:
-    """Return the result of a recording and what was warned of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        result = enhance_job(job, _enhancer(), _settings)
-    return result, {one_line(warning.message) for warning in caught}  # type: ignore[arg-type]  # an exception

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Job
-from fsnp_onnx.errors import FsnpError
+from fsnp_onnx.errors import FsnpError, RunError
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.recording import Done, enhance_recording
@@ -69,4 +69,8 @@ def enhance_job(job: Job, enhancer: Enhancer, settings: Settings) -> Done | Fail
             )
     except (FsnpError, OSError, MemoryError) as error:
         return Failed(job.source, job.target, error)
+    except Exception as error:  # noqa: BLE001 - it concerns this recording alone
+        problem = RunError(f"unexpected {error!r}")  # which every process can send to another
+        problem.__cause__ = error
+        return Failed(job.source, job.target, problem)
     return replace(done, input=job.source, output=job.target)

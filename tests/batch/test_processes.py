@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile as sf
 
 from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.errors import FsnpError, WorkerError
+from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.recording import Done
 from tests.batch.conftest import Run
 from tests.batch.folders import contents, members, recordings, wait_for
@@ -31,6 +33,8 @@ read = audio.read
 def read_or_die(path, name):
     if "deadly" in name:
         os.kill(os.getpid(), 9)
+    if "odd" in name:
+        raise KeyError(name)
     if "once" in name and not Path("died").exists():
         Path("died").touch()
         os.kill(os.getpid(), 9)
@@ -73,23 +77,90 @@ def test_the_longest_recording_goes_first(run: Run) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "opened"),
+    [
+        ("jobs=3", ["threads 4 device 0"] * 3),
+        ("jobs=100", ["threads 3 device 0"] * 4),
+        ("jobs=2, threads=7, provider='cpu', device_id=5", ["threads 7 device 5"] * 2),
+    ],
+)
 @pytest.mark.usefixtures("in_empty_folder")
-def test_two_processes_share_the_cpus_out(main: Main) -> None:
-    recordings(Path("in"), 3)
+def test_each_process_gets_its_share_of_the_cpus_and_no_recording_goes_without_one(
+    main: Main, options: str, opened: list[str]
+) -> None:
+    recordings(Path("in"), 4)
     patch = """
+import os
 from fsnp_onnx.batch import files
 from fsnp_onnx.runtime import enhancer
 files.available_cpus = lambda: (12, "a test")
 opened = enhancer.Enhancer.__init__
-def note(self, *arguments, threads, **options):
-    print("threads", threads, flush=True)
-    opened(self, *arguments, threads=1, **options)
+def note(self, *arguments, threads, device_id):
+    if __name__ != "__main__":
+        os.write(1, f"threads {threads} device {device_id}\\n".encode())
+    opened(self, *arguments, threads=1)
 enhancer.Enhancer.__init__ = note
 """
-    line = main("'in', 'out', recursive=True, jobs=2", before=patch)
-    printed = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True).stdout
-    assert set(printed.splitlines()) >= {"threads 6"}
-    assert "threads 12" not in printed
+    line = main(f"'in', 'out', recursive=True, {options}", before=patch, after="    list(results)")
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.splitlines() == opened
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_attenuation_limit_reaches_every_recording(run: Run, jobs: int) -> None:
+    model = Path(__file__).parents[1] / "data" / "wavy.onnx"
+    inputs = ["a.wav", "b.wav"]
+    for seed, name in enumerate(inputs):
+        sf.write(name, noise(9000, seed=seed), 16000, "FLOAT")
+    run(inputs, "out", jobs=jobs, model=model, provider="cpu", attenuation_limit_db=3.5)
+    enhancer = Enhancer(model, "cpu")
+    for name in inputs:
+        noisy, _ = sf.read(name, dtype="float32")
+        limited, _ = sf.read(f"out/{name}", dtype="float32")
+        wanted = enhancer.enhance(noisy, 16000, attenuation_limit_db=3.5)
+        np.testing.assert_allclose(limited, wanted, rtol=0, atol=1e-6)  # threads may differ
+        assert np.abs(limited - enhancer.enhance(noisy, 16000)).max() > 1e-2
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_empty_folder")
+def test_a_warning_of_all_processes_is_given_once(main: Main) -> None:
+    recordings(Path("in"), 4)
+    patch = """
+import warnings
+from fsnp_onnx.runtime import enhancer
+opened = enhancer.Enhancer.__init__
+def warn(self, *arguments, **options):
+    if __name__ != "__main__":
+        warnings.warn("CUDA does not start here")
+    opened(self, *arguments, **options)
+enhancer.Enhancer.__init__ = warn
+"""
+    after = """
+    import warnings
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        print(len(list(results)), *(warning.message for warning in caught))
+"""
+    line = main("'in', 'out', recursive=True, jobs=2", before=patch, after=after)
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    assert (ended.stdout, ended.stderr) == ("4 CUDA does not start here\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.usefixtures("in_empty_folder")
+def test_an_unexpected_error_costs_its_own_recording_only(main: Main, jobs: int) -> None:
+    recordings(Path("in"), 4)
+    sf.write("in/odd.wav", noise(3000), 16000)
+    line = main(f"'in', 'out', jobs={jobs}, recursive=True", before=_PATCHED)
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    (failed,) = [line for line in ended.stdout.splitlines() if line.startswith("Failed(")]
+    assert failed.startswith("Failed(input='in/odd.wav', output='out/odd.wav', error=RunError(")
+    assert "unexpected KeyError('in/odd.wav')" in failed
+    assert len(contents(Path("out"))) == 4
 
 
 def test_a_model_that_does_not_open_is_raised_at_the_call(run: Run) -> None:
@@ -150,6 +221,65 @@ if __name__ != '__main__': {death}
     )
     assert f"{WorkerError.__name__}: the processes died while they opened the model" in ended.stderr
     assert not Path("out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dies", "is_whole"), [("[1]", True), ("[0, 2, 3]", True), ("[0, 2, 3, 4]", False)]
+)
+@pytest.mark.usefixtures("in_empty_folder")
+def test_processes_that_die_while_they_open_the_model_do_not_end_a_run_that_works(
+    main: Main, dies: str, is_whole: bool
+) -> None:
+    recordings(Path("in"), 3)
+    sf.write("in/once.wav", noise(20000), 16000)
+    patch = f"""{_PATCHED}
+from itertools import count
+from fsnp_onnx.runtime import enhancer
+opened = enhancer.Enhancer.__init__
+def open_or_die(self, *arguments, **options):
+    for number in count():
+        try:
+            Path(f"opened{{number}}").touch(exist_ok=False)
+            break
+        except FileExistsError:
+            pass
+    if number in {dies}:
+        os.kill(os.getpid(), 9)
+    opened(self, *arguments, **options)
+if __name__ != "__main__":
+    enhancer.Enhancer.__init__ = open_or_die
+"""
+    ended = subprocess.run(
+        main("'in', 'out', recursive=True, jobs=2", before=patch),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode == 0) == is_whole, ended.stderr
+    assert (len(contents(Path("out"))) == 4) == is_whole
+    assert "the processes died while they opened the model" in ended.stderr or is_whole
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_empty_folder")
+def test_processes_that_die_at_once_are_noticed_also_with_a_model_of_many_bytes(
+    unity_path: Path,
+) -> None:
+    recordings(Path("in"), 3)
+    Path("script.py").write_text(
+        "import os\nfrom pathlib import Path\n"
+        "if __name__ != '__main__': os._exit(1)\n"
+        "from fsnp_onnx import enhance_files\n"
+        # a field of half a megabyte that ONNX does not know
+        "padding = bytes([0x82, 1, 0x80, 0x80, 0x20]) + bytes(2**19)\n"
+        f"model = Path({str(unity_path)!r}).read_bytes() + padding\n"
+        "list(enhance_files('in', 'out', recursive=True, jobs=2, model=model))"
+    )
+    line = [sys.executable, "script.py"]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert "the processes died while they opened the model" in ended.stderr
 
 
 @pytest.mark.slow
