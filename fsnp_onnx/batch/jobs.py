@@ -38,7 +38,8 @@ class Table:
 
     def __init__(self, *statements: str) -> None:
         """Make the table."""
-        self._connection = sqlite3.connect("")
+        # results may be asked for and closed in other threads, one at a time
+        self._connection = sqlite3.connect("", check_same_thread=False)
         for statement in statements:
             self.query(statement)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
+import tempfile
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -23,6 +25,9 @@ from fsnp_onnx.batch.manifest import read_rows
 from fsnp_onnx.batch.worker import Failed, Settings
 from fsnp_onnx.errors import ArgumentError, JournalError, MissingFileError, OutputError, one_line
 from fsnp_onnx.runtime.recording import Done
+
+if sys.platform != "win32":
+    import fcntl
 
 # own: whether the output was this run's before the work on it began the last time
 _TABLE = """CREATE TABLE job (
@@ -64,11 +69,13 @@ class Journal:
 
     def close(self) -> None:
         """Close the file and let other runs have it."""
-        self._earlier.close()
-        if self._file:
-            with suppress(OSError):  # of a row that could not be written, as was said
-                self._file.close()
-        self._lock.release()
+        try:
+            self._earlier.close()
+            if self._file:
+                with suppress(OSError):  # of a row that could not be written, as was said
+                    self._file.close()
+        finally:
+            self._lock.release()
 
     def begin(self, job: Job) -> None:
         """Note that the work on a recording starts."""
@@ -156,20 +163,37 @@ def _locked(path: Path) -> FileLock:
     """Keep other runs from a journal, under any of its names; a kill ends the lock.
 
     The lock file stays: a run that has opened it but does not hold it yet would lock a removed file,
-    and a third run a new one.
+    and a third run a new one. A file system that refuses locks goes without.
     """
     beside = Path(os.path.realpath(path))
-    lock = FileLock(beside.with_name(f".{beside.name}.lock"))  # filelock truncates what it locks
+    # filelock truncates what it locks; results may be closed in another thread
+    lock = FileLock(beside.with_name(f".{beside.name}.lock"), thread_local=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        if _has_locks(beside.parent):
+            lock.acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
             f"{path} is being written by another run; wait for its end or give another journal"
         ) from error
-    except (OSError, NotImplementedError) as error:  # the latter of file systems without locks
+    except OSError as error:
         raise OutputError(f"cannot write and lock {path} ({one_line(error)})") from error
     return lock
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether files can be locked in a folder.
+
+    It tries a file of its own, because filelock reports some refusals as the lock of another run.
+    """
+    if sys.platform == "win32":
+        return True
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # as NFS without its lock daemon
+            return False
+    return True
 
 
 def _truncate_half_row(path: Path) -> None:

@@ -72,8 +72,8 @@ def test_a_name_that_is_not_text_is_a_type_error(run: Run, argument: str) -> Non
         run(**{"inputs": "x.wav", argument: value})
 
 
-@pytest.mark.parametrize("share", [0, 1.5])
-def test_a_share_of_a_gpu_is_at_most_one(share: float) -> None:
+@pytest.mark.parametrize("share", [0, 1.5, "1", None])
+def test_a_share_of_a_gpu_is_a_number_up_to_one(share: Any) -> None:
     with pytest.raises(ArgumentError, match="gpus_per_job is "):
         Cluster(gpus_per_job=share)
 
@@ -175,7 +175,7 @@ def test_no_room_for_the_list_is_an_output_error(run: Run, monkeypatch: pytest.M
 
     with closing(sqlite3.connect("")) as full:
         full.execute("PRAGMA max_page_count = 2")
-        monkeypatch.setattr(sqlite3, "connect", lambda _: full)
+        monkeypatch.setattr(sqlite3, "connect", lambda *_, **__: full)
         recordings(Path("in"), 2)
         with pytest.raises(OutputError, match="the temporary folder cannot hold the list of rec"):
             run("in", "out")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,30 @@ def test_a_journal_is_for_one_run_also_when_another_opened_its_lock_before_the_l
         fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with pytest.raises(OutputError, match="is being written by another run"):
             run("in", "out", journal="r.jsonl")
+
+
+@pytest.mark.parametrize("problem", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_that_refuses_locks_goes_without(
+    run: Run, monkeypatch: pytest.MonkeyPatch, problem: int
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(problem, os.strerror(problem))
+
+    recordings(Path("in"), 2)
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert counts(run("in", "out", **WITH_JOURNAL)) == (2, 0, 0)
+    assert counts(run("in", "out", **WITH_JOURNAL)) == (0, 0, 2)
+
+
+def test_results_may_be_asked_for_and_closed_in_another_thread(run: Run, unity_path: Path) -> None:
+    recordings(Path("in"), 4)
+    results = enhance_files("in", "out", model=unity_path, **WITH_JOURNAL)
+    with ThreadPoolExecutor(1) as other:
+        assert isinstance(other.submit(next, results).result(), Done)
+        other.submit(results.close).result()
+    assert counts(run("in", "out", **WITH_JOURNAL)) == (3, 0, 1)
 
 
 def test_the_journal_records_every_step(run: Run) -> None:
