@@ -13,7 +13,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, redirect_stdout
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -46,7 +46,7 @@ class Cluster:
 
     Attributes:
         address: Of a running cluster. None for the one in RAY_ADDRESS, or else one that is started
-            on this machine for the run.
+            on this machine for the run. Where Ray is initialised already, that one is used and stays.
         gpus_per_job: Share of a GPU that each job takes with provider "cuda", 0.01 to 1.
 
     Raises:
@@ -61,7 +61,8 @@ class Cluster:
     gpus_per_job: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0.01 <= self.gpus_per_job <= 1:
+        share: object = self.gpus_per_job  # of any type, from a caller without types
+        if not isinstance(share, int | float) or not 0.01 <= share <= 1:
             raise ArgumentError("gpus_per_job", f"is {self.gpus_per_job!r}; give 0.01 to 1")
 
 
@@ -96,17 +97,21 @@ def _enhance(
 ) -> Generator[Done | Failed]:
     ray = require_ray()
     open_jobs: dict[int, Job] = {}
-    _connect(ray, cluster, (n_actors or 1) * (settings.threads or 1))
+    is_own = not ray.is_initialized()
+    if is_own:
+        _connect(ray, cluster, (n_actors or 1) * (settings.threads or 1))
     try:
         n_actors = n_actors or _room(ray, settings, cluster)
-        while window := list(islice(items, _JOBS_AT_ONCE)):
-            yield from (item for item in window if not isinstance(item, Job))
-            open_jobs = dict(enumerate(item for item in window if isinstance(item, Job)))
-            if open_jobs:
-                pipeline = _pipeline(ray, open_jobs, settings, cluster, n_actors)
-                yield from _results(ray, pipeline, open_jobs)
+        with _quiet(ray):
+            while window := list(islice(items, _JOBS_AT_ONCE)):
+                yield from (item for item in window if not isinstance(item, Job))
+                open_jobs = dict(enumerate(item for item in window if isinstance(item, Job)))
+                if open_jobs:
+                    pipeline = _pipeline(ray, open_jobs, settings, cluster, n_actors)
+                    yield from _results(ray, pipeline, open_jobs)
     finally:
-        ray.shutdown()
+        if is_own:
+            ray.shutdown()
         for job in open_jobs.values():  # only now, as nobody begins another partial file
             job.remove_partial()
 
@@ -198,11 +203,21 @@ def _connect(ray: Any, cluster: Cluster, n_cpus: int) -> None:
             f"no Ray cluster {f'at {address}' if address else 'can be started here'} "
             f"({one_line(error)}); check with ray status"
         ) from error
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # each recording reports its failure
+
+
+@contextmanager
+def _quiet(ray: Any) -> Iterator[None]:
+    """Let Ray Data go on after failures and print nothing, as each recording reports its own."""
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.max_errored_blocks = -1
+    wanted = {"enable_progress_bars": False, "print_on_execution_start": False}
+    log = logging.getLogger("ray.data")
+    with ExitStack() as stack:
+        stack.callback(log.setLevel, log.level)
+        log.setLevel(logging.CRITICAL)
+        for name, value in (wanted | {"max_errored_blocks": -1}).items():
+            stack.callback(setattr, context, name, getattr(context, name))
+            setattr(context, name, value)
+        yield
 
 
 def _require_listener(address: str) -> None:

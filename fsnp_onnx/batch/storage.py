@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from fsnp_onnx.errors import InstallError, MissingFileError, OutputError
+from fsnp_onnx.errors import AudioError, InstallError, MissingFileError, OutputError
 from fsnp_onnx.runtime.audio import AUDIO_EXTENSIONS
 from fsnp_onnx.runtime.outputs import partial_file
 
@@ -161,7 +161,10 @@ def stored(name: str, token: str) -> Iterator[Path]:
         yield Path(name)
         return
     with _beside(name) as copy:
-        yield copy
+        try:
+            yield copy
+        except (AudioError, OutputError) as error:
+            raise type(error)(str(error).replace(str(copy), name)) from error
         fs, path = _filesystem(name)
         try:
             fs.makedirs(path.rpartition("/")[0], exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -35,9 +36,13 @@ _DEADLY = """
 import os
 from fsnp_onnx.runtime import audio
 read = audio.read
-audio.read = lambda path, name: (
-    os.kill(os.getpid(), 9) if "deadly" in name else read(path, name)
-)
+def read_or_fail(path, name):
+    if "deadly" in name:
+        os.kill(os.getpid(), 9)
+    if "odd" in name:
+        raise KeyError(name)
+    return read(path, name)
+audio.read = read_or_fail
 """
 
 
@@ -95,15 +100,21 @@ def test_two_machines_give_the_files_of_one(machines: _Machines, run: Run, main:
     recordings(Path("in"), 8)
     run("in", "one", recursive=True)
     Path("in/bad.wav").write_bytes(b"junk")
-    shutil.copy("in/001.wav", "in/deadly.wav")
-    line = main(f"'in', 'many', recursive=True, cluster=Cluster({machines.address!r})")
+    for name in ("deadly", "odd"):
+        shutil.copy("in/001.wav", f"in/{name}.wav")
+    choices = f"recursive=True, journal='r.jsonl', cluster=Cluster({machines.address!r})"
+    line = main(f"'in', 'many', {choices}")
     results = machines.run(line)
     assert contents(Path("many")) == contents(Path("one"))
-    bad, deadly = sorted(line for line in results if line.startswith("Failed("))
-    assert len(results) == 10
+    bad, deadly, odd = sorted(line for line in results if line.startswith("Failed("))
+    assert len(results) == 11
     assert bad.startswith("Failed(input='in/bad.wav', output='many/bad.wav', error=AudioError(")
     assert deadly.startswith("Failed(input='in/deadly.wav', output='many/deadly.wav', error=")
     assert on_ray.DIED in deadly
+    assert odd.startswith("Failed(input='in/odd.wav', output='many/odd.wav', error=RunError(")
+    assert "unexpected KeyError(" in odd
+    statuses = [json.loads(row)["status"] for row in Path("r.jsonl").read_text().splitlines()]
+    assert [statuses.count(status) for status in ("begun", "done", "failed")] == [11, 8, 3]
     assert any(line.startswith("Done(input='in/001.wav', output='many/001") for line in results)
 
 
@@ -127,6 +138,39 @@ def test_a_run_on_a_cluster_that_is_killed_resumes_to_the_bytes_of_one_machine(
     assert len(results) == 12
     assert any("skipped=True" in result for result in results)
     assert not any(result.startswith("Failed(") for result in results)
+    (machines.store / "out" / "001.wav").unlink()
+    (again,) = [result for result in machines.run(line) if "skipped=True" not in result]
+    assert again.startswith("Done(input='dir://in/001.wav'")
+    assert contents(machines.store / "out") == contents(Path("one"))
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.usefixtures("in_empty_folder")
+def test_ray_that_runs_in_this_process_is_used_and_left_as_it_was(main: Main) -> None:
+    recordings(Path("in"), 4)
+    after = """
+    import logging
+    import ray, ray.data
+    def state():
+        context, log = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+        return log.level, context.enable_progress_bars, context.max_errored_blocks
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    node, before = ray.get_runtime_context().get_node_id(), state()
+    n_results = len(list(results))
+    same = ray.is_initialized() and ray.get_runtime_context().get_node_id() == node
+    print(n_results, same, state() == before)
+"""
+    with tempfile.TemporaryDirectory(prefix="r") as short:
+        ended = subprocess.run(
+            main("'in', 'out', recursive=True, cluster=Cluster()", after=after),
+            env=os.environ | {"RAY_TMPDIR": short},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    assert ended.stdout.splitlines()[-1] == "4 True True"
 
 
 @pytest.mark.slow

@@ -8,8 +8,10 @@ import pytest
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Job
+from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.errors import MissingFileError, OutputError
-from tests.batch.folders import contents
+from tests.batch.conftest import Run
+from tests.batch.folders import contents, recordings
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -127,3 +129,13 @@ def test_a_folder_behind_a_url_takes_no_output_into_it(tmp_path: Path) -> None:
     ):
         path.write_bytes(b"whole")
     assert not contents(tmp_path)
+
+
+def test_an_output_behind_a_url_that_cannot_be_written_is_named_by_its_url(
+    run: Run, tmp_path: Path
+) -> None:
+    recordings(Path("in"), 2)
+    url = f"local://{tmp_path}/x.txt"
+    (failed,) = run("in/001.wav", url)
+    assert isinstance(failed, Failed)
+    assert str(failed.error) == f"cannot write {url}; use .wav, .flac, .ogg or .mp3"
