@@ -67,9 +67,6 @@ def run(app: typer.Typer) -> NoReturn:
     0 is success, 1 an error that the user can fix, 2 wrong usage, 128 + N the end by signal N.
     """
     warnings.showwarning = _show_warning
-    for command in app.registered_commands:  # in rich text a single line end is a space
-        lines = filter(str.strip, (command.epilog or "").replace("\b", "").splitlines())
-        command.epilog = "\n\n".join(lines)
     code: int | str | None = 0
     try:
         app()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -15,11 +16,12 @@ import typer
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.cluster import Cluster
 from fsnp_onnx.batch.files import enhance_files
+from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
-from fsnp_onnx.cli.reporter import Reporter
-from fsnp_onnx.errors import ArgumentError
+from fsnp_onnx.cli.reporter import SUMMARY_HEADER, Reporter
+from fsnp_onnx.errors import ArgumentError, OutputError
 from fsnp_onnx.runtime.enhancer import Enhancer
-from fsnp_onnx.runtime.outputs import same_file
+from fsnp_onnx.runtime.outputs import EXISTS, same_file
 from fsnp_onnx.runtime.recording import Done
 
 app = new_app()
@@ -34,7 +36,9 @@ fsnp-enhance talk.mp3 -o clean.flac       also converts the container
 fsnp-enhance recordings -o clean/ -r      keeps the subfolders
 fsnp-enhance - < talk.wav > clean.wav     reads standard input, writes standard output
 fsnp-enhance corpus -o clean/ -r --jobs 8 --journal clean.jsonl --resume
-fsnp-enhance talk.wav --attenuation-limit 20 --plot talk.png"""
+fsnp-enhance talk.wav --attenuation-limit 20 --plot talk.png""".replace(
+    "\n", "\n\n"
+)  # in rich text a single line end is a space
 
 
 @app.command(epilog=_EXAMPLES)
@@ -139,15 +143,24 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     if gpus is not None and (engine, provider) != ("ray", "cuda"):
         raise ArgumentError("gpus", "needs --engine ray and --provider cuda")
     cluster = Cluster(ray_address, 1.0 if gpus is None else gpus) if engine == "ray" else None
-    _check_summary(summary, manifest)
+    names = [*(inputs or []), output]
+    if summary:
+        others = [*names, manifest, journal, model, plot]
+        _check_summary(summary, others, may_replace=force or resume)
     reporter = Reporter(as_json=as_json)
     how: dict[str, Any] = {"attenuation_limit_db": attenuation_limit, "plot": plot, "force": force}
     on: dict[str, Any] = {"provider": provider, "threads": threads, "device_id": device_id}
-    with reporter.progress(), reporter.summary(summary):
-        if _STREAM in (*(inputs or []), output):
-            others = {"manifest": manifest, "cluster": cluster, "journal": journal}
-            source, target = _streams(inputs or [], output, others, as_json=as_json)
-            reporter.report(_enhance_stream(Enhancer(model, **on), source, target, how))
+    results: Generator[Done | Failed]
+    with reporter.progress():
+        if _STREAM in names:
+            for_files: dict[str, Any] = {
+                "manifest": manifest,
+                "cluster": cluster,
+                "journal": journal,
+            }
+            for_files["resume"] = resume
+            source, target = _streams(inputs or [], output, for_files, as_json=as_json)
+            results = _enhance_stream(Enhancer(model, **on), source, target, how)
         else:
             results = enhance_files(
                 inputs or (),
@@ -163,9 +176,9 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
                 **on,
                 **how,
             )
-            with closing(results):
-                for result in results:
-                    reporter.report(result)
+        with closing(results), reporter.summary(summary):
+            for result in results:
+                reporter.report(result)
     reporter.summarize()
     if reporter.n_failed:
         raise typer.Exit(1)
@@ -176,11 +189,19 @@ def main() -> None:
     run(app)
 
 
-def _check_summary(summary: Path | None, manifest: Path | None) -> None:
-    if summary and summary.suffix != ".csv":
+def _check_summary(
+    summary: Path, others: Sequence[str | Path | None], *, may_replace: bool
+) -> None:
+    if summary.suffix != ".csv":
         raise ArgumentError("summary", f"{summary} does not end in .csv")
-    if summary and manifest and same_file(summary, manifest):
-        raise ArgumentError("summary", f"{summary} is the manifest; give another file")
+    if any(other and same_file(summary, Path(other)) for other in others):
+        raise ArgumentError("summary", f"{summary} is another file of this run; give a new one")
+    if os.path.lexists(summary):
+        if not may_replace:
+            raise OutputError(f"{summary} {EXISTS}")
+        with summary.open("rb") as file:
+            if file.readline(len(SUMMARY_HEADER) + 2).rstrip() != SUMMARY_HEADER.encode():
+                raise OutputError(f"{summary} is not the summary of a run; give another file")
 
 
 def _streams(
@@ -215,9 +236,10 @@ def _standard_output(*, as_json: bool) -> BinaryIO:
 
 def _enhance_stream(
     enhancer: Enhancer, source: str | BinaryIO, target: Path | BinaryIO, how: dict[str, Any]
-) -> Done:
+) -> Generator[Done]:
     if not isinstance(source, str):
-        return enhancer.enhance_file(source, target, **how)
+        yield enhancer.enhance_file(source, target, **how)
+        return
     with storage.fetched(source) as path:
         done = enhancer.enhance_file(path, target, **how)
-    return replace(done, input=source)
+    yield replace(done, input=source)

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 app = new_app()
 
 _advanced = partial(typer.Option, rich_help_panel="Advanced")
-_EXAMPLES: Final = """\b
-Examples:
-  fsnp-export best_model.tar                    original and simplified MulCA
-  fsnp-export best_model.tar --config train.toml --report report.json
-  fsnp-export best_model.tar --mulca original -o enhance.onnx
-  fsnp-export best_model.tar --precision int8   quantised for CPUs
-"""
+_EXAMPLES: Final = """Examples:
+fsnp-export best_model.tar                    original and simplified MulCA
+fsnp-export best_model.tar --config train.toml --report report.json
+fsnp-export best_model.tar --mulca original -o enhance.onnx
+fsnp-export best_model.tar --precision int8   quantised for CPUs""".replace(
+    "\n", "\n\n"
+)  # in rich text a single line end is a space
 
 
 class MulcaChoice(StrEnum):

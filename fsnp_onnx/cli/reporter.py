@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +22,8 @@ from fsnp_onnx.cli.console import say, say_error
 from fsnp_onnx.errors import one_line
 from fsnp_onnx.runtime.outputs import replacing
 from fsnp_onnx.runtime.recording import Done
+
+SUMMARY_HEADER = ",".join([*(field.name for field in fields(Done)), "error"])
 
 
 class Reporter:
@@ -57,18 +61,25 @@ class Reporter:
 
     @contextmanager
     def summary(self, path: Path | None) -> Iterator[None]:
-        """Write a CSV file with one row per recording when the block succeeds, if asked for."""
+        """Write a CSV file with one row per reported recording when the block ends, also by an error.
+
+        The rows wait in a file without a name on the same disk.
+        """
         if path is None:
             yield
             return
-        with (
-            replacing(path) as temporary,
-            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-        ):
-            table = csv.DictWriter(file, [*(field.name for field in fields(Done)), "error"])
-            table.writeheader()
-            self._add_row = table.writerow
-            yield
+        text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile("w+", dir=path.parent, **text) as rows:
+            rows.write(SUMMARY_HEADER + "\r\n")
+            self._add_row = csv.DictWriter(rows, SUMMARY_HEADER.split(",")).writerow
+            try:
+                yield
+            finally:
+                if self._n_reported:
+                    rows.seek(0)
+                    with replacing(path) as whole, whole.open("w", **text) as file:
+                        shutil.copyfileobj(rows, file)
 
     def report(self, result: Done | Failed) -> None:
         """Report what was done, or why it failed."""
@@ -85,7 +96,7 @@ class Reporter:
 
     def summarize(self) -> None:
         """Report the sums of a run of several recordings, or of one that was skipped."""
-        n_recordings = self._n_done + self.n_failed + self._n_skipped
+        n_recordings = self._n_reported
         if n_recordings < 2 and not self._n_skipped:
             return
         seconds = time.perf_counter() - self._started
@@ -95,6 +106,10 @@ class Reporter:
             f"{self._n_skipped} skipped: {_time(self._duration_s)} of audio in {_time(seconds)} "
             f"({times:.{0 if times >= 10 else 1}f}x real time)"
         )
+
+    @property
+    def _n_reported(self) -> int:
+        return self._n_done + self.n_failed + self._n_skipped
 
     def _report_done(self, done: Done) -> None:
         if done.skipped:

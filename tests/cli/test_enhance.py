@@ -22,6 +22,7 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from fsnp_onnx.cli import enhance as command
+from fsnp_onnx.runtime.enhancer import Enhancer
 from tests.batch.folders import contents, recordings
 from tests.cli.shell import shell
 from tests.runtime.signals import noise, tone
@@ -248,6 +249,10 @@ def test_empty_folder_does_not_stop_the_others(
         ["in", "-o", "out", "--journal", "r.csv"],
         ["in", "-o", "out", "--summary", "s.json"],
         ["--manifest", "m.csv", "--summary", "./m.csv"],
+        ["m.csv", "--summary", "m.csv", "--force"],
+        ["x.wav", "-o", "s.csv", "--summary", "s.csv"],
+        ["-", "--attenuation-limit", "-3", "--summary", "s.csv"],
+        ["-", "--resume"],
         ["in", "-o", "out", "--jobs", "0"],
         ["in", "-o", "out", "--ray-address", "auto"],
         ["in", "-o", "out", "--gpus", "1"],
@@ -444,7 +449,7 @@ def test_slow_packages_are_imported_only_when_needed(unity_path: Path, tmp_path:
     sf.write(tmp_path / "x.wav", noise(16000), 16000)
     code = (
         "import sys, atexit;"
-        "slow = {'rich', 'pebble', 'filelock', 'matplotlib', 'soxr', 'torch', 'onnx', 'scipy'};"
+        "slow = {'rich', 'filelock', 'matplotlib', 'soxr', 'torch', 'onnx', 'scipy'};"
         "atexit.register(lambda: print(sorted(slow & set(sys.modules))));"
         "from fsnp_onnx.cli.enhance import main; main()"
     )
@@ -504,10 +509,17 @@ def test_names_need_not_be_utf8(
 
 
 def test_attenuation_limit_is_passed_on(run: Run) -> None:
-    wav("x.wav")
-    assert run("x.wav", "--attenuation-limit", "12.5", "--journal", "r.jsonl") == 0
+    wav("x.wav", subtype="FLOAT")
+    model = Path(__file__).parents[1] / "data" / "wavy.onnx"
+    line = ("x.wav", "-o", "y.wav", "-m", model, "--provider", "cpu", "--attenuation-limit", "3.5")
+    assert run(*line, "--journal", "r.jsonl") == 0
     first, *_ = Path("r.jsonl").read_text().splitlines()
-    assert json.loads(first)["attenuation_limit_db"] == 12.5
+    assert json.loads(first)["attenuation_limit_db"] == 3.5
+    noisy, limited = (sf.read(name, dtype="float32")[0] for name in ("x.wav", "y.wav"))
+    enhancer = Enhancer(model, "cpu")
+    wanted = enhancer.enhance(noisy, 16000, attenuation_limit_db=3.5)
+    np.testing.assert_array_equal(limited, wanted)
+    assert np.abs(limited - enhancer.enhance(noisy, 16000)).max() > 1e-2
 
 
 def test_the_last_line_sums_up_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -541,6 +553,44 @@ def test_a_summary_has_a_row_for_each_recording(run: Run) -> None:
     assert "cannot be decoded" in rows["in/bad,.wav"]["error"]
 
 
+def test_an_existing_summary_is_kept_without_force_and_another_file_always(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wav("x.wav")
+    line = ("x.wav", "-o", "y.wav", "--summary", "s.csv")
+    Path("s.csv").write_text("input,output\nprecious,row\n")
+    before = contents(Path())
+    assert run(*line) == 1
+    assert "s.csv exists already; use --force" in capsys.readouterr().err
+    assert run(*line, "--force") == 1
+    assert "s.csv is not the summary of a run" in capsys.readouterr().err
+    assert contents(Path()) == before
+    Path("s.csv").unlink()
+    assert run(*line) == 0
+    first = Path("s.csv").read_bytes()
+    assert run(*line) == 1
+    assert Path("s.csv").read_bytes() == first
+    assert run(*line, "--force") == 0
+    assert first.splitlines()[0] == Path("s.csv").read_bytes().splitlines()[0]
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_closed_pipe_is_not_the_fault_of_the_summary(unity_path: Path, tmp_path: Path) -> None:
+    recordings(tmp_path / "in", 30)
+    line = shell(unity_path, "in", "-o", "out", "-r", "--json", "--summary", "s.csv")
+    with subprocess.Popen(
+        line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(20) == 1
+    n_rows = len((tmp_path / "s.csv").read_text().splitlines()) - 1
+    assert 0 < n_rows == len(contents(tmp_path / "out")) < 30
+
+
 def test_a_manifest_takes_the_place_of_the_inputs(run: Run) -> None:
     wav("x.wav")
     Path("m.csv").write_text("input,output\nx.wav,z.wav\n")
@@ -556,10 +606,12 @@ def test_a_signal_ends_a_run_of_two_processes_with_one_line_and_leaves_nothing(
     unity_path: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     recordings(tmp_path / "in", 60)
-    line = shell(unity_path, "in", "-r", "--jobs", "2", "-o", "out", "--json")
+    options = ("-r", "--jobs", "2", "-o", "out", "--json", "--summary", "s.csv")
+    (tmp_path / "temporary").mkdir()
     with subprocess.Popen(
-        line,
+        shell(unity_path, "in", *options),
         cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -571,13 +623,22 @@ def test_a_signal_ends_a_run_of_two_processes_with_one_line_and_leaves_nothing(
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
         assert process.wait(60) == code
         assert process.stderr.read() == "interrupted\n"
-    assert 0 < len(contents(tmp_path / "out")) < 60
+    outputs = contents(tmp_path / "out")
+    assert 0 < len(outputs) < 60
     assert not list(tmp_path.rglob("*.part"))
+    assert not list((tmp_path / "temporary").iterdir())
+    with (tmp_path / "s.csv").open(newline="") as file:
+        told = {row["output"].removeprefix("out/") for row in csv.DictReader(file)}
+    assert told
+    assert told <= outputs.keys()
 
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_the_command_runs_on_a_cluster_and_hears_sigterm(unity_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_runs_on_a_cluster_and_hears_signals(
+    unity_path: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     recordings(tmp_path / "in", 100)
     options = ("in", "-r", "-o", "out", "--engine", "ray", "--jobs", "1", "--json")
     with (
@@ -594,7 +655,7 @@ def test_the_command_runs_on_a_cluster_and_hears_sigterm(unity_path: Path, tmp_p
         assert process.stdout is not None
         assert process.stderr is not None
         assert json.loads(process.stdout.readline())["provider"] == "cpu"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 143
+        process.send_signal(number)
+        assert process.wait(120) == code
         assert process.stderr.read().splitlines()[-1] == "interrupted"
     assert not list(tmp_path.rglob("*.part"))
