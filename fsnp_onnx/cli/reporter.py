@@ -20,7 +20,7 @@ from fsnp_onnx.batch.files import Progress
 from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.cli.console import say, say_error
 from fsnp_onnx.errors import one_line
-from fsnp_onnx.runtime.outputs import replacing
+from fsnp_onnx.runtime.outputs import entry, replacing
 from fsnp_onnx.runtime.recording import Done
 
 SUMMARY_HEADER = ",".join([*(field.name for field in fields(Done)), "error"])
@@ -69,6 +69,7 @@ class Reporter:
             yield
             return
         text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+        before = entry(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile("w+", dir=path.parent, **text) as rows:
             rows.write(SUMMARY_HEADER + "\r\n")
@@ -78,7 +79,7 @@ class Reporter:
             finally:
                 if self._n_reported:
                     rows.seek(0)
-                    with replacing(path) as whole, whole.open("w", **text) as file:
+                    with replacing(path, before=before) as whole, whole.open("w", **text) as file:
                         shutil.copyfileobj(rows, file)
 
     def report(self, result: Done | Failed) -> None:
