@@ -53,7 +53,7 @@ def enhance_in_processes(
             model = Path(scratch, "model.onnx")
             model.write_bytes(settings.model)
             settings = replace(settings, model=model)
-        pool = _Pool(_Queue(items), partial(_Worker, settings, scratch))
+        pool = _Pool(items, partial(_Worker, settings, scratch))
         try:
             pool.start(n_processes)
             while pool.workers:
@@ -96,40 +96,20 @@ class _Worker:
             self.job.remove_partial()
 
 
-class _Queue:
-    """The recordings that wait, those first whose process died."""
+class _Pool:
+    """The processes that run, and the recordings that wait: those first whose process died."""
 
-    def __init__(self, items: Iterator[Job | Done | Failed]) -> None:
-        self.is_empty = False
+    def __init__(
+        self, items: Iterator[Job | Done | Failed], new_worker: Callable[[], _Worker]
+    ) -> None:
+        self.workers: list[_Worker] = []
         self._items = items
+        self._new_worker = new_worker
         self._again: list[Job] = []
         self._tried: set[str] = set()
-
-    def next(self) -> Job | Done | Failed | None:
-        """Return the next item, None after the last."""
-        item = self._again.pop() if self._again else next(self._items, None)
-        self.is_empty = item is None
-        return item
-
-    def put_back(self, job: Job) -> bool:
-        """Let a recording be tried once more, unless it has been; return whether it will."""
-        if job.token in self._tried:
-            return False
-        self._tried.add(job.token)
-        self._again.append(job)
-        self.is_empty = False
-        return True
-
-
-class _Pool:
-    """The processes that run."""
-
-    def __init__(self, queue: _Queue, new_worker: Callable[[], _Worker]) -> None:
-        self.workers: list[_Worker] = []
-        self._queue = queue
-        self._new_worker = new_worker
-        self._lives = 1
         self._heard: set[str] = set()
+        self._lives = 1
+        self._has_more = True
 
     def start(self, n: int = 1) -> None:
         """Start more processes."""
@@ -154,13 +134,14 @@ class _Pool:
         self._lives = _LIVES
         worker.job = None
         ended = [answer] if answer else []
-        while item := self._queue.next():
+        while item := self._again.pop() if self._again else next(self._items, None):
             if isinstance(item, Job):
                 worker.give(item)
                 break
             yield from (*ended, item)
             ended = []
         else:
+            self._has_more = False
             self._remove(worker)
         yield from ended
 
@@ -169,11 +150,14 @@ class _Pool:
         job = worker.job
         self._remove(worker)
         if job:
-            is_lost = not self._queue.put_back(job)
+            is_lost = job.token in self._tried
+            if not is_lost:
+                self._tried.add(job.token)
+                self._again.append(job)
             self.start()
             if is_lost:
                 yield Failed(job.source, job.target, WorkerError(_DIED_TWICE))
-        elif not self.workers and not self._queue.is_empty:
+        elif not self.workers and (self._has_more or self._again):
             self._lives -= 1
             if not self._lives:
                 raise WorkerError(_BROKEN)
