@@ -74,12 +74,6 @@ class _Worker:
         self._process.start()
         other.close()
 
-    def give(self, job: Job) -> None:
-        """Let the process enhance a recording."""
-        self.job = job
-        with suppress(OSError):  # it has died, which the next wait finds
-            self.connection.send(job)
-
     def receive(self) -> Any:
         """Return what the process has to tell, also that it died."""
         try:
@@ -132,11 +126,12 @@ class _Pool:
         if isinstance(answer, FsnpError):
             raise answer
         self._lives = _LIVES
-        worker.job = None
         ended = [answer] if answer else []
         while item := self._again.pop() if self._again else next(self._items, None):
             if isinstance(item, Job):
-                worker.give(item)
+                worker.job = item
+                with suppress(OSError):  # it has died, which the next wait finds
+                    worker.connection.send(item)
                 break
             yield from (*ended, item)
             ended = []

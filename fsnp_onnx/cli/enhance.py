@@ -150,7 +150,6 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     reporter = Reporter(as_json=as_json)
     how: dict[str, Any] = {"attenuation_limit_db": attenuation_limit, "plot": plot, "force": force}
     on: dict[str, Any] = {"provider": provider, "threads": threads, "device_id": device_id}
-    results: Generator[Done | Failed]
     with reporter.progress():
         if _STREAM in names:
             for_files: dict[str, Any] = {
@@ -236,7 +235,7 @@ def _standard_output(*, as_json: bool) -> BinaryIO:
 
 def _enhance_stream(
     enhancer: Enhancer, source: str | BinaryIO, target: Path | BinaryIO, how: dict[str, Any]
-) -> Generator[Done]:
+) -> Generator[Done | Failed]:
     if not isinstance(source, str):
         yield enhancer.enhance_file(source, target, **how)
         return
