@@ -140,7 +140,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         plan = stack.enter_context(closing(Plan(kept)))
         _fill(plan, names, target, table, recursive=recursive)
         if picture:
-            _check_plot(picture, plan, force=force)
+            _check_plot(picture, plan, log, force=force)
         engine = _engine(settings, jobs, cluster, n_jobs=len(plan))
         book = None
         if log:
@@ -181,13 +181,14 @@ def _fill(
         raise ArgumentError("inputs", "is missing; give sound files, folders or a manifest")
 
 
-def _check_plot(plot: Path, plan: Plan, *, force: bool) -> None:
+def _check_plot(plot: Path, plan: Plan, journal: Path | None, *, force: bool) -> None:
     if len(plan) > 1:
         raise ArgumentError("plot", f"draws one recording, not {len(plan)}")
     require_matplotlib()
     plan.require_free(str(plot), force=force)
-    if any(same_file(plot, Path(job.target)) for job in plan.jobs(longest_first=False)):
-        raise OutputError(f"{plot} is the enhanced recording; give another file for the plot")
+    others = [Path(job.target) for job in plan.jobs(longest_first=False)]
+    if any(same_file(plot, other) for other in (*others, *filter(None, [journal]))):
+        raise OutputError(f"{plot} is another output of this run; give another file for the plot")
 
 
 def _engine(

@@ -130,9 +130,10 @@ class Journal:
         exists = self._path.exists() and self._path.stat().st_size
         if exists and not (resume or force):
             raise OutputError(f"{self._path} exists already; {_EXISTS}")
+        if exists:  # force replaces a journal, and nothing else
+            _truncate_half_row(self._path)
         if not (exists and resume):
             return
-        _truncate_half_row(self._path)
         for row in read_rows(self._path, ("status",), JournalError, _REMEDY):
             if row["status"] == "run":
                 self._continues = True

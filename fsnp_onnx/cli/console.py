@@ -17,6 +17,7 @@ import typer
 from fsnp_onnx.errors import ArgumentError, FsnpError, one_line
 
 flag = partial(typer.Option, metavar="")  # a switch, whose help shows no type
+_UsageError: Any = typer.BadParameter.__base__  # of click, which some versions of typer contain
 _ENDED: Final = (129, 130, 143)  # 128 + the numbers of SIGHUP, SIGINT and SIGTERM
 _OPTIONS: Final = {  # of the Python arguments with another name
     "inputs": "INPUT",
@@ -67,11 +68,16 @@ def run(app: typer.Typer) -> NoReturn:
     0 is success, 1 an error that the user can fix, 2 wrong usage, 128 + N the end by signal N.
     """
     warnings.showwarning = _show_warning
-    code: int | str | None = 0
+    code: int | str | None
     try:
-        app()
+        code = app(standalone_mode=False)  # else errors of usage take five lines
     except SystemExit as end:
         code = end.code
+    except typer.Abort:
+        code = 130
+    except _UsageError as error:
+        say_error(one_line(error.format_message()))
+        code = 2
     except ArgumentError as error:
         option = "--" + error.argument.replace("_", "-")
         say_error(f"{_OPTIONS.get(error.argument, option)} {error.problem}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,9 +54,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def main() -> None:
-    """Entry point of the command."""
-    run(app)
+main = partial(run, app)
 
 
 def examine(model: Path) -> dict[str, Any]:

@@ -183,9 +183,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         raise typer.Exit(1)
 
 
-def main() -> None:
-    """Entry point of the command."""
-    run(app)
+main = partial(run, app)
 
 
 def _check_summary(

@@ -113,9 +113,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
     typer.echo("\n".join(_lines(done)))
 
 
-def main() -> None:
-    """Entry point of the command."""
-    run(app)
+main = partial(run, app)
 
 
 def _require_tool_chain() -> None:
@@ -135,14 +133,14 @@ def _lines(report: ExportReport) -> list[str]:
         by_source.setdefault(source, []).append(f"{name}={values[name]}")
     lines = ["", "network"]
     lines += [f"  from {source}: {', '.join(options)}" for source, options in by_source.items()]
-    row = "{!s:40} {:10} {:>6} {:>6} {:>9} {:>9} {:>7}".format
-    lines += ["", row("file", "MulCA", "MB", "nodes", "max error", "tolerance", "SNR dB")]
+    row = "{!s:40} {:10} {:>6} {:>9} {:>9} {:>7}".format
+    lines += ["", row("file", "MulCA", "MB", "max error", "tolerance", "SNR dB")]
     for file in report.exported:
         worst = max(file.spec.verification, key=lambda probe: probe.max_abs_error / probe.tolerance)
         size, error = f"{file.n_bytes / 1e6:.2f}", f"{worst.max_abs_error:.1e}"
         tolerance, snr_db = f"{worst.tolerance:.1e}", f"{worst.snr_db:.1f}"
         mulca = file.spec.mulca or "-"
-        lines.append(row(file.path, mulca, size, file.n_nodes, error, tolerance, snr_db))
+        lines.append(row(file.path, mulca, size, error, tolerance, snr_db))
     return [*lines, *_explanation(report)]
 
 

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -44,13 +43,11 @@ class ExportedFile:
         path: Where it is.
         spec: Its metadata, with the verification report.
         n_bytes: Its size.
-        n_nodes: Nodes of its graph, those inside Scans and Loops included.
     """
 
     path: Path
     spec: ModelSpec
     n_bytes: int
-    n_nodes: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,6 @@ class ExportReport:
                 {
                     "path": str(file.path),
                     "bytes": file.n_bytes,
-                    "nodes": file.n_nodes,
                     "spec": json.loads(file.spec.to_metadata()),
                 }
                 for file in self.exported
@@ -162,8 +158,8 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     for variant, path in zip(variants, paths, strict=True):
         converted = with_mulca(network, variant)
         spec = _describe(converted, loaded, inferred, options)
-        files[path], spec, n_nodes = _export_variant(converted, pieces, spec, options, on_step)
-        exported.append(ExportedFile(path, spec, len(files[path]), n_nodes))
+        files[path], spec = _export_variant(converted, pieces, spec, options, on_step)
+        exported.append(ExportedFile(path, spec, len(files[path])))
     difference = None
     if {"original", "simplified"} <= set(variants) and options.precision == "float32":
         on_step("comparing simplified with original MulCA on speech")
@@ -193,8 +189,8 @@ def _export_variant(
     spec: ModelSpec,
     options: ExportOptions,
     on_step: OnStep,
-) -> tuple[bytes, ModelSpec, int]:
-    """Build one variant's file, verify it and quantise it if asked: bytes, spec, number of nodes.
+) -> tuple[bytes, ModelSpec]:
+    """Build one variant's file, verify it and quantise it if asked.
 
     The pieces are the same for every variant: the block of stage two, and the statistics. The equivalent
     variant is verified against the original one: it claims to be the same number.
@@ -216,7 +212,7 @@ def _export_variant(
         spec = replace(spec, precision="int8")
         probes = verify_quantization(float32, _stamp(model, spec), options.min_snr_db)
         spec = replace(spec, quantization=probes)
-    return _stamp(model, spec), spec, _count_nodes(model.graph)
+    return _stamp(model, spec), spec
 
 
 def _describe(
@@ -250,8 +246,3 @@ def _stamp(model: onnx.ModelProto, spec: ModelSpec) -> bytes:
     onnx.checker.check_model(stamped, full_check=True)
     data: bytes = stamped.SerializeToString(deterministic=True)
     return data
-
-
-def _count_nodes(graph: Any) -> int:
-    bodies = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
-    return len(graph.node) + sum(map(_count_nodes, bodies))

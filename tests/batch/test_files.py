@@ -213,6 +213,14 @@ def test_a_plot_over_a_file_of_the_run_is_refused_at_the_call(unity_path: Path, 
 
 
 @pytest.mark.usefixtures("in_empty_folder")
+def test_a_plot_over_the_journal_is_refused_at_the_call(unity_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    recordings(Path("in"), 2)
+    with pytest.raises(OutputError, match=r"^r\.jsonl is another output of this run"):
+        enhance_files("in/001.wav", "y.wav", model=unity_path, plot="r.jsonl", journal="r.jsonl")
+
+
+@pytest.mark.usefixtures("in_empty_folder")
 def test_the_journal_replaces_no_file_of_the_run(unity_path: Path) -> None:
     recordings(Path("in"), 2)
     Path("m.jsonl").write_text('{"input": "in/001.wav", "output": "x.wav"}')

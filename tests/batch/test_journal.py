@@ -276,11 +276,14 @@ def test_an_existing_journal_is_kept_without_resume_or_force(run: Run) -> None:
 
 
 @pytest.mark.parametrize("text", ["something,else\n1,2", '{"a": 1}\n{"b": 2}', "status,input\n"])
-def test_a_file_that_is_not_a_journal_stays_as_it_was(run: Run, text: str) -> None:
+@pytest.mark.parametrize("how", [{"resume": True}, {"force": True}])
+def test_a_file_that_is_not_a_journal_stays_as_it_was(
+    run: Run, text: str, how: dict[str, bool]
+) -> None:
     recordings(Path("in"), 2)
     Path("r.jsonl").write_text(text)
     with pytest.raises(JournalError, match=r"r\.jsonl is not the journal of a run; "):
-        run("in", "out", **WITH_JOURNAL)
+        run("in", "out", recursive=True, journal="r.jsonl", **how)
     assert Path("r.jsonl").read_text() == text
     assert not Path("out").exists()
 

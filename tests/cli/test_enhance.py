@@ -281,6 +281,8 @@ def test_wrong_usage_ends_with_2_and_writes_nothing(run: Run, arguments: list[st
         ([], "error: INPUT is missing; give sound files, folders or a manifest\n"),
         (["x.wav", "-o", "y.wav", "--resume"], "error: --resume needs a journal"),
         (["-", "--engine", "ray"], "error: --engine needs files; standard input"),
+        (["x.wav", "--threads", "two"], "error: Invalid value for '--threads': "),
+        (["x.wav", "--nope"], "error: No such option: --nope"),
     ],
 )
 def test_a_wrong_argument_is_one_line_that_names_the_option(

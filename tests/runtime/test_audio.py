@@ -116,8 +116,8 @@ def test_a_truncated_file_is_refused(
     path = make_file(tmp_path / "cut", container, subtype, noise(480_000, 1))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    found_by_decoder = container in ("FLAC", "CAF")
-    message = "cannot be decoded" if found_by_decoder else "is truncated"
+    found_by_decoder = container in ("FLAC", "CAF")  # by some versions of it
+    message = "cannot be decoded|is truncated" if found_by_decoder else "is truncated"
     with pytest.raises(AudioError, match=message):
         audio.read(path)
 
