@@ -14,11 +14,11 @@ from fsnp_onnx.errors import AudioError
 from fsnp_onnx.runtime.arguments import as_file, check_limit, check_rate, check_samples
 from fsnp_onnx.runtime.mask import lowest_gain
 from fsnp_onnx.runtime.mask_model import MaskModel
-from fsnp_onnx.runtime.model import SpeechModel
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import require_free
 from fsnp_onnx.runtime.plot import require_matplotlib
 from fsnp_onnx.runtime.session import ModelFile
+from fsnp_onnx.runtime.speech_model import SpeechModel
 from fsnp_onnx.spec import ModelSpec
 
 if TYPE_CHECKING:
