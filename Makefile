@@ -17,11 +17,14 @@ demo: .venv/runtime
 	$(BIN)/fsnp-enhance samples/hum_5db_noisy.flac -o demo/enhanced.flac --plot demo/spectrograms.png --force
 	@echo "listen to demo/enhanced.flac, look at demo/spectrograms.png"
 
+# Two processes, as most tests use one thread; a file's tests share the networks that it exports.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: .venv/develop
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/develop
-	$(BIN)/python -m pytest -m "not slow and not cluster"
+	$(PYTEST) -m "not slow and not cluster"
 
 test-wheel:
 	PYTHON=$(PYTHON) .ci/test-wheel
