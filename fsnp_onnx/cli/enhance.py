@@ -156,8 +156,8 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
                 "manifest": manifest,
                 "cluster": cluster,
                 "journal": journal,
+                "resume": resume,
             }
-            for_files["resume"] = resume
             source, target = _streams(inputs or [], output, for_files, as_json=as_json)
             results = _enhance_stream(Enhancer(model, **on), source, target, how)
         else:

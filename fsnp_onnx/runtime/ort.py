@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout, suppress
 from functools import cache, partial
 from importlib import metadata
@@ -66,10 +66,8 @@ def load_onnxruntime() -> ModuleType:
     try:
         import onnxruntime  # noqa: PLC0415 - fsnp_onnx can be imported without it
     except ImportError as error:
-        if isinstance(
-            error.__cause__, KeyboardInterrupt
-        ):  # its library was interrupted, not broken
-            raise KeyboardInterrupt from error
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error  # its library was interrupted, and is not broken
         raise InstallError(
             f"ONNX Runtime cannot be imported ({first_line(error)}); "
             f"run pip install --force-reinstall {next(iter(wheels))}"
@@ -93,10 +91,24 @@ def session_options(ort: ModuleType, threads: int, *, precision: str = "float32"
 
 def open_session(
     model: str | bytes, provider: Provider, *, threads: int, device_id: int, precision: str
-) -> Any:
-    """Open an ONNX file, given as its path or its bytes, as `Enhancer` describes the arguments."""
+) -> tuple[Any, Any]:
+    """Open an ONNX file, given as its path or its bytes, as `Enhancer` describes the arguments.
+
+    Return the session and the options of its runs.
+    """
     ort = load_onnxruntime()
-    create = partial(_create, ort, model, session_options(ort, threads, precision=precision))
+    options = session_options(ort, threads, precision=precision)
+    session = _open(ort, partial(_create, ort, model, options), provider, device_id)
+    run_options = ort.RunOptions()
+    if runs_on_cuda(session):  # by itself an arena only grows
+        arena = f"gpu:{device_id}"
+        run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
+    return session, run_options
+
+
+def _open(
+    ort: ModuleType, create: Callable[[list[Any]], Any], provider: Provider, device_id: int
+) -> Any:
     if provider == "cpu":
         return create([_CPU])
     reason = _why_no_cuda(ort, device_id)

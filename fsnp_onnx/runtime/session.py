@@ -86,7 +86,7 @@ class Session:
     def _open(self, precision: str) -> _Opened:
         threads = self._threads or available_cpus()[0]
         try:
-            session = ort.open_session(
+            session, run_options = ort.open_session(
                 self._model,
                 self._provider,
                 threads=threads,
@@ -95,10 +95,6 @@ class Session:
             )
         except ModelFileError as error:
             raise ModelFileError(f"{self.name}: {error}") from error
-        run_options = ort.load_onnxruntime().RunOptions()
-        if ort.runs_on_cuda(session):  # by itself an arena only grows
-            arena = f"gpu:{self._device_id}"
-            run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
         _alive.add(session)
         return _Opened(os.getpid(), session, run_options)
 

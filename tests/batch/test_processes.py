@@ -262,6 +262,12 @@ if __name__ != "__main__":
     assert "the processes died while they opened the model" in ended.stderr or is_whole
 
 
+def run_script() -> subprocess.CompletedProcess[str]:
+    """Run script.py, which a test has written, as its user would."""
+    line = [sys.executable, "script.py"]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_empty_folder")
 def test_processes_that_die_at_once_are_noticed_also_with_a_model_of_many_bytes(
@@ -277,9 +283,7 @@ def test_processes_that_die_at_once_are_noticed_also_with_a_model_of_many_bytes(
         f"model = Path({str(unity_path)!r}).read_bytes() + padding\n"
         "list(enhance_files('in', 'out', recursive=True, jobs=2, model=model))"
     )
-    line = [sys.executable, "script.py"]
-    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
-    assert "the processes died while they opened the model" in ended.stderr
+    assert "the processes died while they opened the model" in run_script().stderr
 
 
 @pytest.mark.slow
@@ -292,8 +296,7 @@ def test_a_script_that_does_not_protect_its_call_ends_with_an_error_that_says_ho
         "from fsnp_onnx import enhance_files\n"
         f"print(list(enhance_files('in', 'out', recursive=True, jobs=2, model={str(unity_path)!r})))"
     )
-    line = [sys.executable, "script.py"]
-    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    ended = run_script()
     assert ended.returncode == 1
     assert ended.stderr.endswith("has to call enhance_files below if __name__ == '__main__':\n")
     assert ended.stderr.count("Traceback") < 20  # no processes that start processes
