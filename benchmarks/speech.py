@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.runtime import audio
+from fsnp_onnx.runtime import decode
 
 ROOT = Path(__file__).parents[1]
 FILES = (
@@ -17,8 +17,8 @@ FILES = (
 
 def recordings(files: tuple[str, ...] = FILES) -> list[tuple[NDArray[np.float32], int]]:
     """Return samples, float32 [N], and sample rate in Hz of each file."""
-    opened = [audio.read(ROOT / file) for file in files]
-    return [(samples[:, 0], stored.sample_rate) for samples, stored in opened]
+    opened = [decode.read(ROOT / file) for file in files]
+    return [(read.samples[:, 0], read.format.sample_rate) for read in opened]
 
 
 def noisy_speech(seconds: float) -> tuple[NDArray[np.float32], int]:

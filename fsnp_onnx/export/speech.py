@@ -9,12 +9,13 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from fsnp_onnx.runtime import audio
+from fsnp_onnx.runtime import decode
 
 
 def noisy_speech(sample_rate_hz: int) -> NDArray[np.float32]:
     """Return seven seconds of read speech over a printer at 3 dB, float32 [N]."""
-    samples, stored = audio.read(Path(__file__).with_name("speech.flac"))
+    read = decode.read(Path(__file__).with_name("speech.flac"))
+    samples, stored = read.samples, read.format
     speech: NDArray[np.float32] = soxr.resample(samples[:, 0], stored.sample_rate, sample_rate_hz)
     return speech
 

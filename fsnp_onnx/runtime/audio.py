@@ -1,40 +1,19 @@
-"""The only file that touches audio files: samples in and out, with everything else kept."""
+"""How a sound file stores its samples, and which endings stand for which container."""
 
 from __future__ import annotations
 
-import io
-import shlex
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, BinaryIO
+from dataclasses import dataclass
 
-import numpy as np
 import soundfile as sf
-from numpy.typing import NDArray
 
-from fsnp_onnx.errors import AudioError, MissingFileError, OutputError
-from fsnp_onnx.runtime.outputs import replacing
-from fsnp_onnx.runtime.truncation import require_whole
-
-_CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name != "RAW"} | {
+CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name != "RAW"} | {
     "aif": "AIFF",
     "aifc": "AIFF",
     "oga": "OGG",
     "opus": "OGG",
     "snd": "AU",
 }
-AUDIO_EXTENSIONS = frozenset(f".{extension}" for extension in _CONTAINER_OF)
-
-_FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")  # keep samples beyond +-1
-_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
-_BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
-_UNKNOWN_FRAMES = 1 << 62  # and more
-_NOT_RECOGNISED = 1  # libsndfile's error code for bytes of no format that it reads
-_BLOCK_FRAMES = 1 << 16  # the Vorbis encoder overflows its stack on a few million frames at once
+AUDIO_EXTENSIONS = frozenset(f".{extension}" for extension in CONTAINER_OF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,206 +27,6 @@ class AudioFormat:
     channels: int
 
 
-def read(
-    source: Path | BinaryIO, name: str | None = None
-) -> tuple[NDArray[np.float32], AudioFormat]:
-    """Read a whole file: float32 [N, channels], integers scaled to +-1, and the format.
-
-    A stream need not seek. Messages call the file by its name, default the path. A truncated file is
-    refused; that is found in WAV, AIFF, AU, W64, RF64, CAF, FLAC and MP3, and in Ogg within a page.
-    """
-    name = name or (str(source) if isinstance(source, Path) else "the stream")
-    try:
-        with _opened(source) as file:
-            samples, audio_format = _read_blocks(file)
-    except OSError as error:
-        raise MissingFileError(f"cannot read {name} ({error.strerror})") from error
-    except EOFError as error:
-        raise AudioError(f"{name} is truncated: {error}; copy it again") from error
-    except (sf.LibsndfileError, TypeError, ValueError) as error:
-        raise AudioError(f"{name} cannot be decoded: {_cause(Path(name), error)}") from error
-    if samples.size == 0:
-        raise AudioError(f"{name} contains no samples; give a recording of one sample or more")
-    if not np.isfinite(samples).all():
-        raise AudioError(f"{name} contains NaN or infinite samples; repair the recording first")
-    return samples, audio_format
-
-
-def write(
-    target: Path | BinaryIO,
-    samples: NDArray[np.float32],
-    audio_format: AudioFormat,
-    **how: Any,
-) -> int:
-    """Write float32 [N, channels] to a whole file or none, or to a stream that need not seek.
-
-    Return how many samples were clipped: integer formats clip what lies beyond +-1, float formats
-    and the lossy codecs keep it. Errors of a stream are not caught. `how` is for `replacing`.
-    """
-    if isinstance(target, Path):
-        with replacing(target, **how) as temporary, _Checked(temporary) as file:
-            return _write_blocks(file, samples, audio_format)
-    whole = io.BytesIO()  # headers are completed at the end, which needs a seek
-    clipped = _write_blocks(whole, samples, audio_format)
-    rest = whole.getbuffer()
-    while rest:  # a stream without a buffer may take a part
-        rest = rest[target.write(rest) :]
-    target.flush()
-    return clipped
-
-
-def output_format(
-    source: Path | BinaryIO, target: Path | BinaryIO, source_format: AudioFormat
-) -> AudioFormat:
-    """Return how to store an output: as its source, changed only where its ending needs another.
-
-    A stream gets a WAV. A format that libsndfile cannot write is refused here, before the work.
-    """
-    path = target if isinstance(target, Path) else Path("stream.wav")
-    if isinstance(source, Path) and source.suffix.lower() == path.suffix.lower():
-        return _tried(source_format)
-    extension = path.suffix.lower().removeprefix(".")
-    container = _CONTAINER_OF.get(extension)
-    if container is None:
-        raise AudioError(f"cannot write {path}; use .wav, .flac, .ogg or .mp3")
-    endian = source_format.endian if container == source_format.container else "FILE"
-    kept = replace(source_format, container=container, endian=endian)
-    if extension == "opus":
-        return _tried(replace(kept, subtype="OPUS"))
-    with suppress(AudioError):
-        return _tried(kept)
-    return _tried(replace(kept, subtype=sf.default_subtype(container)))
-
-
-def _tried(audio_format: AudioFormat) -> AudioFormat:
-    """Return a format after one sample was written in it."""
-    silence = np.zeros((1, audio_format.channels), np.float32)
-    _write_blocks(io.BytesIO(), silence, audio_format)
-    return audio_format
-
-
-class _Forward(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A file that is read from its beginning to its end.
-
-    soundfile would seek to where it is after every block, which files of unknown length refuse.
-    """
-
-    def seekable(self) -> bool:
-        """Return False."""
-        return False
-
-
-@contextmanager
-def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
-    """Yield a file that can seek: of a stream, or a path that leads to one, it is a copy."""
-    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
-        if isinstance(source, Path) and source.is_file():
-            yield file
-            return
-        with tempfile.TemporaryFile(prefix="fsnp-") as copy:
-            shutil.copyfileobj(file, copy)
-            copy.seek(0)
-            yield copy
-
-
-def _read_blocks(stream: BinaryIO) -> tuple[NDArray[np.float32], AudioFormat]:
-    with _Forward(stream) as file:
-        audio_format = AudioFormat(
-            file.format, file.subtype, file.endian, file.samplerate, file.channels
-        )
-        blocks = [np.empty((0, file.channels), np.float32)]
-        while len(block := file.read(_BLOCK_FRAMES, "float32", always_2d=True)):
-            blocks.append(block)
-        knows_its_length = sf.SoundFile.seekable(file) and file.frames < _UNKNOWN_FRAMES
-        n_frames = sum(map(len, blocks))
-        n_expected = file.frames if knows_its_length else n_frames
-        log = file.extra_info
-    if n_frames != n_expected:
-        raise EOFError(f"{n_frames} of {n_expected} samples")
-    require_whole(stream, log)
-    return np.concatenate(blocks), audio_format
-
-
-class _Checked(io.FileIO):
-    """A file for libsndfile to write, which does not report a disk that is full at the end."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+")
-        self._error: OSError | None = None
-
-    def write(self, data: Any, /) -> int:
-        """Write all of it, or keep the error for the end, as none gets through libsndfile."""
-        rest = memoryview(data)
-        try:
-            while rest and not self._error:
-                rest = rest[super().write(rest) :]
-        except OSError as error:
-            self._error = error
-        return len(data)
-
-    def __exit__(self, *exception: object) -> None:
-        """Close the file and raise what went wrong."""
-        self.close()
-        if self._error:
-            raise self._error
-
-
-def _write_blocks(
-    target: BinaryIO | io.RawIOBase, samples: NDArray[np.float32], audio_format: AudioFormat
-) -> int:
-    clipped = 0
-    try:
-        with _open_to_write(target, audio_format) as file:
-            for start in range(0, len(samples), _BLOCK_FRAMES):
-                block = samples[start : start + _BLOCK_FRAMES]
-                if audio_format.subtype.startswith(_FLOAT_CODECS):
-                    file.write(block)
-                else:
-                    integers, n_clipped = _to_int32(block, audio_format)
-                    file.write(integers)
-                    clipped += n_clipped
-    except sf.LibsndfileError as error:
-        raise OutputError(f"writing audio failed ({error}); is the disk full?") from error
-    return clipped
-
-
-def _open_to_write(target: BinaryIO | io.RawIOBase, audio_format: AudioFormat) -> sf.SoundFile:
-    rate, channels = audio_format.sample_rate, audio_format.channels
-    container, subtype = audio_format.container, audio_format.subtype
-    try:
-        return sf.SoundFile(target, "w", rate, channels, subtype, audio_format.endian, container)
-    except (sf.LibsndfileError, ValueError) as error:
-        raise AudioError(
-            f"cannot write {container}/{subtype} at {rate} Hz with {channels} channels "
-            f"({_reason(error)}); give an output such as NAME.wav"
-        ) from error
-
-
-def _cause(path: Path, error: Exception) -> str:
-    """Return why a file cannot be decoded, and what to do."""
-    ending = path.suffix.lower()
-    if getattr(error, "code", 0) == _NOT_RECOGNISED and ending and ending not in AUDIO_EXTENSIONS:
-        names = f"{shlex.quote(path.name)} {shlex.quote(path.stem + '.wav')}"
-        return f"this format is not supported; convert it to WAV first (ffmpeg -i {names})"
-    return f"{_reason(error)}; give a whole sound file such as WAV, FLAC, OGG or MP3"
-
-
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return libsndfile's own words about an error."""
     return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(".")
-
-
-def _to_int32(
-    samples: NDArray[np.float32], audio_format: AudioFormat
-) -> tuple[NDArray[np.int32], int]:
-    """Round to the nearest integer of the format's bits, kept in the upper bits of int32.
-
-    libsndfile's own conversion from float scales by 2^31 - 1 and truncates, which loses up to one
-    step; rounding here gives back the very integers that were read.
-    """
-    bits = _BITS.get(audio_format.subtype, 16)  # codecs such as A-law and ADPCM take 16
-    full_scale = 1 << (bits - 1)
-    # the other codecs negate their input, which the lowest integer does not survive
-    lowest = -full_scale if audio_format.subtype.startswith(("PCM", "ALAC")) else 1 - full_scale
-    rounded = np.rint(samples.astype(np.float64) * full_scale)
-    clipped = np.clip(rounded, lowest, full_scale - 1)
-    return clipped.astype(np.int32) << (32 - bits), int(np.count_nonzero(clipped != rounded))

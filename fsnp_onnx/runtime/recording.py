@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fsnp_onnx.runtime import audio
+from fsnp_onnx.runtime import decode, encode
 from fsnp_onnx.runtime.outputs import entry
 from fsnp_onnx.runtime.plot import save_spectrograms
 
@@ -62,8 +62,9 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     The name is what messages and `Done.input` call the source. `outputs.replacing` explains the token.
     """
     before = entry(target) if isinstance(target, Path) else None
-    noisy, source_format = audio.read(source, name)
-    target_format = audio.output_format(source, target, source_format)
+    recording = decode.read(source, name)
+    noisy, source_format = recording.samples, recording.format
+    target_format = encode.output_format(source, target, source_format)
     rate = source_format.sample_rate
     started = time.perf_counter()
     enhanced = _interruptible(
@@ -72,7 +73,7 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     seconds = time.perf_counter() - started
     if plot:  # first, as an existing output means a finished recording
         save_spectrograms(noisy, enhanced, rate, plot)
-    clipped = audio.write(target, enhanced, target_format, token=token, before=before)
+    clipped = encode.write(target, enhanced, target_format, token=token, before=before)
     duration_s = len(noisy) / rate
     names = [str(file) if isinstance(file, Path) else "-" for file in (source, target)]
     return Done(

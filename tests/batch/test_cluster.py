@@ -34,15 +34,15 @@ cluster.shutdown()
 """
 _DEADLY = """
 import os
-from fsnp_onnx.runtime import audio
-read = audio.read
+from fsnp_onnx.runtime import decode
+read = decode.read
 def read_or_fail(path, name):
     if "deadly" in name:
         os.kill(os.getpid(), 9)
     if "odd" in name:
         raise KeyError(name)
     return read(path, name)
-audio.read = read_or_fail
+decode.read = read_or_fail
 """
 
 

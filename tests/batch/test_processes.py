@@ -27,9 +27,9 @@ _PATCHED = """
 import os, time
 from pathlib import Path
 import soundfile
-from fsnp_onnx.runtime import audio
+from fsnp_onnx.runtime import decode
 
-read = audio.read
+read = decode.read
 def read_or_die(path, name):
     if "deadly" in name:
         os.kill(os.getpid(), 9)
@@ -39,7 +39,7 @@ def read_or_die(path, name):
         Path("died").touch()
         os.kill(os.getpid(), 9)
     return read(path, name)
-audio.read = read_or_die
+decode.read = read_or_die
 
 write = soundfile.SoundFile.write
 def write_slowly(self, samples):

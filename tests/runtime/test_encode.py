@@ -1,0 +1,234 @@
+"""Samples to sound files: what is kept, what is clipped, what is refused."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from fsnp_onnx.errors import AudioError, OutputError
+from fsnp_onnx.runtime import decode, encode
+from fsnp_onnx.runtime.audio import AudioFormat
+from tests.runtime.signals import noise, tone
+from tests.runtime.sound_files import EXACT, LOSSY, PADDED, make_file, plain, read
+
+
+@pytest.mark.parametrize(("container", "subtype"), EXACT)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_is_read_is_written_back_bit_by_bit(
+    tmp_path: Path, container: str, subtype: str, channels: int
+) -> None:
+    first = make_file(tmp_path / "first", container, subtype, 0.99 * noise(3001, channels) / 0.5)
+    samples, audio_format = read(first)
+    assert encode.write(tmp_path / "second", samples, audio_format) == 0
+    again, same_format = read(tmp_path / "second")
+    assert same_format == audio_format == AudioFormat(container, subtype, "FILE", 48000, channels)
+    assert samples.dtype == np.float32
+    assert samples.shape == (3001, channels)
+    assert np.array_equal(samples, again)
+
+
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+def test_byte_order_is_kept(tmp_path: Path, endian: str) -> None:
+    source = replace(plain("AIFF"), endian=endian)
+    encode.write(tmp_path / "x.aiff", noise(100, 1), source)
+    samples, found = read(tmp_path / "x.aiff")
+    encode.write(tmp_path / "y.aiff", samples, found)
+    assert (tmp_path / "x.aiff").read_bytes() == (tmp_path / "y.aiff").read_bytes()
+
+
+@pytest.mark.parametrize(("container", "subtype"), LOSSY)
+@pytest.mark.parametrize("n_samples", [1, 1151, 1152, 1153, 48001])
+def test_lossy_files_keep_length_and_place(
+    tmp_path: Path, container: str, subtype: str, n_samples: int
+) -> None:
+    first = make_file(tmp_path / "first", container, subtype, tone(n_samples, 48000)[:, None])
+    samples, audio_format = read(first)
+    encode.write(tmp_path / "second", samples, audio_format)
+    again, same_format = read(tmp_path / "second")
+    assert same_format == audio_format
+    assert len(again) == len(samples) == n_samples
+    if n_samples > 40000:
+        assert np.corrcoef(samples[:, 0], again[:, 0])[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(("container", "subtype"), PADDED)
+def test_codecs_of_whole_blocks_keep_the_length_that_was_read(
+    tmp_path: Path, container: str, subtype: str
+) -> None:
+    source = make_file(tmp_path / "first", container, subtype, tone(9001, 16000)[:, None], 16000)
+    samples, audio_format = read(source)
+    encode.write(tmp_path / "second", samples, audio_format)
+    again, same_format = read(tmp_path / "second")
+    assert same_format == audio_format
+    assert again.shape == samples.shape
+    assert np.corrcoef(samples[:, 0], again[:, 0])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(("container", "subtype"), [*EXACT, *LOSSY, *PADDED])
+@pytest.mark.parametrize("n_missing", [1, 100, 5000])
+def test_a_disk_that_is_full_at_the_end_is_an_error_and_leaves_no_file(
+    tmp_path: Path, container: str, subtype: str, n_missing: int
+) -> None:
+    resource = pytest.importorskip("resource")
+    audio_format, samples = plain(container, subtype), noise(48000, 1)
+    encode.write(tmp_path / "whole", samples, audio_format)
+    size = (tmp_path / "whole").stat().st_size
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - n_missing, hard))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*cut|is the disk full"):
+            encode.write(tmp_path / "cut", samples, audio_format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"])
+def test_integers_clip_instead_of_wrapping_and_are_counted(tmp_path: Path, subtype: str) -> None:
+    samples = np.array([[0.5], [1.5], [-0.5], [-7.0], [1e30], [-0.99]], np.float32)
+    assert encode.write(tmp_path / "x.wav", samples, plain(subtype=subtype)) == 3
+    back, _ = read(tmp_path / "x.wav")
+    np.testing.assert_allclose(back[:, 0], [0.5, 1.0, -0.5, -1.0, 1.0, -0.99], atol=0.03)
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_floats_are_never_clipped(tmp_path: Path, subtype: str) -> None:
+    samples = np.array([[1.5], [-7.0]], np.float32)
+    assert encode.write(tmp_path / "x.wav", samples, plain(subtype=subtype)) == 0
+    assert np.array_equal(decode.read(tmp_path / "x.wav").samples, samples)
+
+
+def test_integers_round_to_the_nearest(tmp_path: Path) -> None:
+    samples = np.array([[0.4], [0.6], [-0.4], [-0.6], [20000.6]], np.float32) / np.float32(32768)
+    encode.write(tmp_path / "x.wav", samples, plain())
+    integers, _ = sf.read(tmp_path / "x.wav", dtype="int16")
+    assert integers.tolist() == [0, 1, 0, -1, 20001]
+
+
+def test_long_vorbis_is_written_in_blocks(tmp_path: Path) -> None:
+    code = (
+        "import numpy as np; from pathlib import Path; from fsnp_onnx.runtime import audio, decode, encode;"
+        "f = audio.AudioFormat('OGG', 'VORBIS', 'FILE', 48000, 1);"
+        "encode.write(Path('x.ogg'), np.zeros((3_000_000, 1), np.float32), f);"
+        "assert len(decode.read(Path('x.ogg')).samples) == 3_000_000"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)  # it would crash Python
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "rate", "channels"),
+    [
+        ("OGG", "OPUS", 44100, 1),
+        ("MP3", "MPEG_LAYER_II", 44100, 1),
+        ("FLAC", "PCM_16", 48000, 9),
+        ("WAV", "GSM610", 8000, 2),
+    ],
+)
+def test_format_that_cannot_be_written_is_found_before_the_work(
+    container: str, subtype: str, rate: int, channels: int
+) -> None:
+    source_format, name = AudioFormat(container, subtype, "FILE", rate, channels), Path("x.wav")
+    with pytest.raises(AudioError, match=rf"cannot write {container}/{subtype} at {rate} Hz"):
+        encode.output_format(name, name, source_format)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "expected"),
+    [
+        (("WAV", "PCM_24"), "x.flac", ("FLAC", "PCM_24")),
+        (("WAV", "FLOAT"), "x.flac", ("FLAC", "PCM_16")),
+        (("WAV", "FLOAT"), "x.WAV", ("WAV", "FLOAT")),
+        (("FLAC", "PCM_16"), "x.mp3", ("MP3", "MPEG_LAYER_III")),
+        (("MP3", "MPEG_LAYER_III"), "x.wav", ("WAV", "PCM_16")),
+        (("OGG", "VORBIS"), "x.oga", ("OGG", "VORBIS")),
+        (("OGG", "VORBIS"), "x.opus", ("OGG", "OPUS")),
+        (("OGG", "OPUS"), "x.ogg", ("OGG", "OPUS")),
+        (("AIFF", "PCM_16"), "x.aif", ("AIFF", "PCM_16")),
+    ],
+)
+def test_another_extension_changes_only_what_it_must(
+    source: tuple[str, str], name: str, expected: tuple[str, str]
+) -> None:
+    found = encode.output_format(Path("noisy"), Path(name), plain(*source, channels=2))
+    assert (found.container, found.subtype) == expected
+    assert (found.sample_rate, found.channels) == (16000, 2)
+
+
+@pytest.mark.parametrize("name", ["x", "x.txt", "x.raw", "x.wav.part"])
+def test_unknown_extension_is_reported(name: str) -> None:
+    with pytest.raises(AudioError, match=r"cannot write x.*; use \.wav, \.flac"):
+        encode.output_format(Path("noisy.wav"), Path(name), plain())
+
+
+def test_a_stream_gets_a_wav() -> None:
+    found = encode.output_format(Path("noisy.flac"), io.BytesIO(), plain("FLAC", "PCM_24"))
+    assert (found.container, found.subtype) == ("WAV", "PCM_24")
+
+
+def test_the_same_ending_keeps_a_container_of_another_name() -> None:
+    source_format = plain("WAVEX")
+    found = encode.output_format(Path("noisy.wav"), Path("enhanced.WAV"), source_format)
+    assert found == source_format
+
+
+class Pipe(io.RawIOBase):
+    """A stream that cannot seek and takes or gives a few bytes at a time."""
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.content = bytearray(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        taken = self.content[: min(len(buffer), 1000)]
+        del self.content[: len(taken)]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.content += bytes(data)[:1000]
+        return min(len(data), 1000)
+
+
+def test_a_stream_that_cannot_seek_gets_a_whole_file_and_gives_it_back() -> None:
+    samples, pipe = noise(3000, 2), Pipe()
+    assert encode.write(cast(BinaryIO, pipe), samples, plain("WAV", "FLOAT", channels=2)) == 0
+    again, found = read(cast(BinaryIO, Pipe(bytes(pipe.content))))
+    assert found == plain("WAV", "FLOAT", channels=2)
+    assert np.array_equal(again, samples)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems want names of valid Unicode")
+def test_a_name_that_is_not_utf_8_is_read_and_written(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav"))
+    encode.write(path, noise(100, 1), plain())
+    assert decode.read(path).samples.shape == (100, 1)
+
+
+def test_failed_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(b"precious")
+
+    def fail(*_: Any) -> None:
+        raise sf.LibsndfileError(2)  # what libsndfile reports when the disk is full
+
+    monkeypatch.setattr(sf.SoundFile, "write", fail)
+    with pytest.raises(OutputError, match="is the disk full"):
+        encode.write(path, noise(1000, 1), plain())
+    assert path.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [path]
