@@ -84,7 +84,10 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     ] = False,
     strength: Annotated[
         float,
-        _signal(metavar="0..1", help="How much noise to remove. 0: output is input. 1: all."),
+        _signal(
+            metavar="0..1",
+            help="How much of the noise to remove, from 0 (the output is the input) to 1.",
+        ),
     ] = 1.0,
     attenuation_limit: Annotated[
         float | None,

@@ -99,7 +99,9 @@ def test_opposite_channels_lose_no_speech(
     enhancer: Enhancer, speech: NDArray[np.float32], level: float
 ) -> None:
     """Their mean is silence, or noise alone, whose mask would remove the speech."""
-    both = speech[:, None] * np.array([1, -1], np.float32) + np.float32(level) * noise(speech.size, 2)
+    both = speech[:, None] * np.array([1, -1], np.float32) + np.float32(level) * noise(
+        speech.size, 2
+    )
     alone = enhancer.enhance(speech, 16000)
     linked = enhancer.enhance(both, 16000, channels="linked")
     np.testing.assert_allclose(linked, np.stack([alone, -alone], axis=1), atol=0.01 * rms(alone))
