@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from fsnp_onnx.errors import RunError, one_line
 from fsnp_onnx.runtime import decode, encode
 from fsnp_onnx.runtime.arguments import SignalOptions
 from fsnp_onnx.runtime.outputs import entry
@@ -55,6 +57,16 @@ class Done:
     warning: str | None = None
 
 
+@contextmanager
+def _short_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        remedy = "give shorter audio or fewer jobs"
+        raise RunError(f"memory is short ({one_line(error)}); {remedy}") from error
+
+
+@_short_of_memory()
 def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     enhancer: Enhancer,
     source: Path | BinaryIO,

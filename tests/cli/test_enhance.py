@@ -401,6 +401,26 @@ def test_empty_stream_is_one_line(unity_path: Path) -> None:
     assert ended.stderr.count(b"\n") == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not limit a process like this")
+def test_short_memory_is_one_line(unity_path: Path, tmp_path: Path) -> None:
+    sf.write(tmp_path / "x.wav", noise(16000 * 600), 16000)
+    limited = 'ulimit -v 400000; exec "$0" "$@"'
+    line = shell(unity_path, "x.wav", "--provider", "cpu", "--threads", "1")
+    ended = subprocess.run(
+        ["sh", "-c", limited, *line],
+        cwd=tmp_path,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # each reserves memory of its own
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: x.wav: ")
+    assert ended.stderr.endswith("; give shorter audio or fewer jobs\n")
+    assert ended.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
+
+
 def test_closed_pipe_is_no_traceback(unity_path: Path, tmp_path: Path) -> None:
     sf.write(tmp_path / "x.wav", noise(200_000), 16000)
     line = shell(unity_path, str(tmp_path / "x.wav"), "-o", "-")

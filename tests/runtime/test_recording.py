@@ -24,6 +24,7 @@ from fsnp_onnx.errors import (
     FsnpError,
     MissingFileError,
     OutputError,
+    RunError,
 )
 from fsnp_onnx.runtime.recording import enhance_recording
 from tests.runtime.models import UNITY, WAVY, with_mask
@@ -374,6 +375,20 @@ def test_a_path_that_leads_to_a_pipe_is_read_as_a_stream(unity: Enhancer, noisy:
         writer.submit(pipe.write_bytes, noisy.read_bytes())
         unity.enhance_file(pipe, output)
     assert len(sf.read(output)[0]) == len(sf.read(noisy)[0])
+
+
+@pytest.mark.parametrize("said", ["Unable to allocate 9 GiB", ""])
+def test_short_memory_is_one_line_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, unity: Enhancer, noisy: Path, said: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError(said)
+
+    monkeypatch.setattr(Enhancer, "enhance", refuse)
+    with pytest.raises(RunError, match=r"memory is short \(.+\); give shorter audio") as caught:
+        unity.enhance_file(noisy, noisy.with_name("x.wav"))
+    assert "\n" not in str(caught.value)
+    assert list(noisy.parent.iterdir()) == [noisy]
 
 
 def test_an_empty_name_is_an_argument_error(unity: Enhancer, noisy: Path) -> None:
