@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsnp_onnx.batch.cluster import Cluster, enhance_on_cluster, require_ray
-from fsnp_onnx.batch.inputs import add_inputs, add_manifest, given_name
+from fsnp_onnx.batch.inputs import OnPassedOver, add_inputs, add_manifest, given_name
 from fsnp_onnx.batch.jobs import Job, Plan
 from fsnp_onnx.batch.worker import Failed, Settings, enhance_job
 from fsnp_onnx.errors import ArgumentError, FsnpError, OutputError
@@ -67,6 +67,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
     resume: bool = False,
     force: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
+    on_passed_over: OnPassedOver = lambda *_: None,
 ) -> Generator[Done | Failed]:
     """Enhance files, folders and URLs, and yield one result for each recording.
 
@@ -107,6 +108,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         resume: Continue the run in the journal. Finished recordings are yielded with ``skipped=True``.
         force: Replace existing outputs; inputs and the model are never replaced.
         on_progress: Called with a `Progress` when a recording begins and when it has ended.
+        on_passed_over: Called with name and reason of each file of a folder that is not enhanced.
 
     Returns:
         An iterator over results, in the order in which the recordings end.
@@ -152,7 +154,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
     with ExitStack() as stack:
         kept = [str(path) for path in (model, table) if isinstance(path, Path)]
         plan = stack.enter_context(closing(Plan(kept)))
-        _fill(plan, names, target, table, recursive=recursive)
+        _fill(plan, names, target, table, recursive, on_passed_over)
         _check_beside(settings, plan, log, force=force)
         engine = _engine(settings, jobs, cluster, n_jobs=len(plan))
         book = None
@@ -181,7 +183,12 @@ def _check(settings: Settings, jobs: int | None, cluster: Cluster | None) -> Non
 
 
 def _fill(
-    plan: Plan, names: list[str], output: str | None, manifest: Path | None, *, recursive: bool
+    plan: Plan,
+    names: list[str],
+    output: str | None,
+    manifest: Path | None,
+    recursive: bool,  # noqa: FBT001 - private
+    on_passed_over: OnPassedOver,
 ) -> None:
     if manifest:
         if names or output is not None or recursive:
@@ -189,7 +196,7 @@ def _fill(
             raise ArgumentError("manifest", problem)
         add_manifest(plan, manifest)
     elif names:
-        add_inputs(plan, names, output, recursive=recursive)
+        add_inputs(plan, names, output, recursive=recursive, on_passed_over=on_passed_over)
     else:
         raise ArgumentError("inputs", "is missing; give sound files, folders or a manifest")
 

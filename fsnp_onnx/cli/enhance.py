@@ -206,6 +206,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
                 journal=journal,
                 resume=resume,
                 on_progress=reporter.advance,
+                on_passed_over=reporter.pass_over,
                 **on,
                 **how,
             )

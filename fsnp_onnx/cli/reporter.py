@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -35,6 +36,7 @@ class Reporter:
         self.n_failed = 0
         self._n_done = 0
         self._n_skipped = 0
+        self._passed_over: Counter[str] = Counter()
         self._duration_s = 0.0
         self._as_json = as_json
         self._started = time.perf_counter()
@@ -96,8 +98,15 @@ class Reporter:
         if self._as_json and not row.pop("skipped", False):
             typer.echo(json.dumps(row))
 
+    def pass_over(self, _: str, reason: str) -> None:
+        """Count a file of a folder that is not enhanced."""
+        self._passed_over[reason] += 1
+
     def summarize(self) -> None:
-        """Report the sums of a run of several recordings, or of one that was skipped."""
+        """Report what was passed over, and the sums of several recordings or of one skipped."""
+        if self._passed_over:
+            reasons = "; ".join(f"{n}: {why}" for why, n in self._passed_over.most_common())
+            say(f"{self._passed_over.total()} passed over ({reasons})")
         n_recordings = self._n_reported
         if n_recordings < 2 and not self._n_skipped:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import soundfile as sf
 
@@ -14,6 +15,18 @@ CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name !=
     "snd": "AU",
 }
 AUDIO_EXTENSIONS = frozenset(f".{extension}" for extension in CONTAINER_OF)
+
+AV_EXTENSIONS = frozenset((".m4a", ".mp4", ".mov", ".webm", ".mkv", ".aac", ".wma"))
+
+
+def has_av() -> bool:
+    """Return whether PyAV is installed."""
+    return find_spec("av") is not None
+
+
+def ending_of(container: str) -> str:
+    """Return the usual ending of a container."""
+    return "." + {"WAVEX": "wav", "AIFF": "aiff"}.get(container, container.lower())
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,6 +215,21 @@ def test_output_that_cannot_be_written_is_found_before_the_work(run: Run, name: 
     assert [p.name for p in Path.cwd().iterdir()] == ["x.wav"]
 
 
+def test_the_summary_says_how_many_files_were_passed_over_and_why(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wav("in/x.wav"), wav("in/sub/y.wav")
+    for name in ("notes.txt", "table.csv"):
+        Path("in", name).touch()
+    Path("in/gone.wav").symlink_to("none.wav")
+    assert run("in", "-o", "out", "-r") == 0
+    printed = capsys.readouterr().err
+    assert "3 passed over (2: not a sound file; 1: a link to nothing)\n" in printed
+    assert run("in", "-o", "out2") == 0
+    printed = capsys.readouterr().err
+    assert "4 passed over (2: not a sound file; " in printed
+
+
 def test_empty_folder_does_not_stop_the_others(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
