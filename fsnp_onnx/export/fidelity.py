@@ -59,5 +59,5 @@ def verify_quantization(float32: bytes, int8: bytes, min_snr_db: float) -> tuple
 
 
 def _waveform_snr_db(models: list[MaskModel], noisy: NDArray[np.float32]) -> float:
-    first, second = (model.enhance(noisy, attenuation_limit_db=None) for model in models)
+    first, second = (model.enhance(noisy) for model in models)
     return snr_db(first, second - first)

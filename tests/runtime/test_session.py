@@ -55,7 +55,7 @@ def test_mask_has_the_shape_of_the_contract(batch: int, n_frames: int) -> None:
 @pytest.mark.parametrize("n_samples", [1792, 1793, 2047, 5000])
 def test_a_model_returns_as_many_samples_as_it_gets(n_samples: int) -> None:
     noisy = np.linspace(-1, 1, n_samples, dtype=np.float32)
-    enhanced = open_model(UNITY).enhance(noisy, attenuation_limit_db=None)
+    enhanced = open_model(UNITY).enhance(noisy)
     assert enhanced.dtype == np.float32
     np.testing.assert_allclose(enhanced, noisy, rtol=0, atol=1e-5)
 
