@@ -64,7 +64,7 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     before = entry(target) if isinstance(target, Path) else None
     recording = decode.read(source, name)
     noisy, source_format = recording.samples, recording.format
-    target_format = encode.output_format(source, target, source_format)
+    target_format = encode.output_format(target, source_format, len(noisy))
     rate = source_format.sample_rate
     started = time.perf_counter()
     enhanced = _interruptible(
@@ -73,7 +73,9 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     seconds = time.perf_counter() - started
     if plot:  # first, as an existing output means a finished recording
         save_spectrograms(noisy, enhanced, rate, plot)
-    clipped = encode.write(target, enhanced, target_format, token=token, before=before)
+    clipped = encode.write(
+        target, enhanced, target_format, recording.tags, token=token, before=before
+    )
     duration_s = len(noisy) / rate
     names = [str(file) if isinstance(file, Path) else "-" for file in (source, target)]
     return Done(
