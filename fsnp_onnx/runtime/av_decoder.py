@@ -163,7 +163,7 @@ def _subtype(stream: Any) -> str:
     """Return the subtype of libsndfile that loses nothing, the codec's name where it is lossy."""
     if _is_lossless(stream):
         return _SUBTYPES.get(stream.codec_context.format.packed.name, "PCM_16")
-    return str(stream.codec_context.codec.canonical_name).upper()
+    return str(stream.codec_context.codec.name).removeprefix("lib").upper()
 
 
 def _cause(file: BinaryIO, error: Exception) -> str:
