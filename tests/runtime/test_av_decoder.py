@@ -94,7 +94,10 @@ def test_a_lossy_file_keeps_length_and_place(
     container: str, codec: str, rate: int, n_more: int
 ) -> None:
     samples = voice()
-    found = decode_with_av(io.BytesIO(encoded(samples, container, codec, rate)), "x")
+    # else an mp4 gives its length in milliseconds, by which some versions of FFmpeg cut it
+    options = {"movie_timescale": str(rate)} if container in ("ipod", "mp4", "mov", "3gp") else {}
+    content = encoded(samples, container, codec, rate, options=options)
+    found = decode_with_av(io.BytesIO(content), "x")
     assert 0 <= len(found.samples) - len(samples) <= n_more
     tolerance = 40 if "amr" in codec else 1  # which models a voice rather than keep its waveform
     assert abs(lag(found.samples[:, 0], samples[:, 0])) <= tolerance
