@@ -86,8 +86,10 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     before = entry(target) if isinstance(target, Path) else None
     recording = decode.read(source, name, strict=strict)
     noisy, source_format = recording.samples, recording.format
-    target_format = encode.output_format(source, target, source_format)
-    residual_format = encode.output_format(target, residual, target_format) if residual else None
+    target_format = encode.output_format(target, source_format, len(noisy))
+    residual_format = (
+        encode.output_format(residual, target_format, len(noisy)) if residual else None
+    )
     rate = source_format.sample_rate
     started = time.perf_counter()
     enhanced = _interruptible(lambda: _enhanced(enhancer, noisy, rate, options))
@@ -98,7 +100,9 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     if residual and residual_format:
         removed = np.subtract(noisy, enhanced, out=noisy)
         clipped += encode.write(residual, removed, residual_format)
-    clipped += encode.write(target, enhanced, target_format, token=token, before=before)
+    clipped += encode.write(
+        target, enhanced, target_format, recording.tags, token=token, before=before
+    )
     duration_s = len(noisy) / rate
     names = [str(file) if isinstance(file, Path) else "-" for file in (source, target)]
     return Done(
