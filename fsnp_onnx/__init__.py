@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from fsnp_onnx.batch.cluster import Cluster
     from fsnp_onnx.batch.files import Progress, enhance_files
     from fsnp_onnx.batch.worker import Failed
+    from fsnp_onnx.export.checkpoint import FoundWeights
     from fsnp_onnx.export.fidelity import VariantDifference
     from fsnp_onnx.export.identify import Inferred
     from fsnp_onnx.export.options import ExportOptions, Precision
@@ -80,6 +81,7 @@ __all__ = [
     "ExportReport",
     "ExportedFile",
     "Failed",
+    "FoundWeights",
     "FsnpError",
     "Inferred",
     "InstallError",
@@ -113,6 +115,7 @@ _HOMES: Final = {
     "batch.cluster": "Cluster",
     "batch.files": "Progress enhance_files",
     "batch.worker": "Failed",
+    "export.checkpoint": "FoundWeights",
     "export.fidelity": "VariantDifference",
     "export.identify": "Inferred",
     "export.options": "ExportOptions Precision",

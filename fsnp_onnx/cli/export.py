@@ -43,17 +43,17 @@ class MulcaChoice(StrEnum):
 @app.command(epilog=_EXAMPLES)
 def export(  # noqa: PLR0913 - one parameter for each option
     checkpoint: Annotated[
-        Path, typer.Argument(help="Checkpoint file, or the folder of an unpacked one.")
+        Path, typer.Argument(help="Checkpoint file (any ending), or the folder of an unpacked one.")
     ],
     *,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
             metavar="PATH",
-            help="File to write; with several variants PATH becomes PATH.VARIANT.onnx. "
-            "Default: NAME.VARIANT.onnx beside the checkpoint, NAME.VARIANT.int8.onnx for int8.",
+            help="File to write, or a folder; with several variants a file PATH becomes "
+            "PATH.VARIANT.onnx. Default: NAME.VARIANT.onnx beside the checkpoint, NAME.VARIANT.int8.onnx for int8.",
         ),
     ] = None,
     config: Annotated[
@@ -79,6 +79,13 @@ def export(  # noqa: PLR0913 - one parameter for each option
     ] = ExportOptions.precision,
     force: Annotated[bool, flag("--force", "-f", help="Replace existing outputs.")] = False,
     version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
+    entry: Annotated[
+        str | None,
+        _advanced(
+            metavar="NAME",
+            help="Which network to take from a checkpoint that has several, such as model and ema.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         _advanced(
@@ -104,6 +111,7 @@ def export(  # noqa: PLR0913 - one parameter for each option
         checkpoint,
         output,
         config=config,
+        entry=entry,
         mulca=[variant.value for variant in mulca or ()],
         options=ExportOptions(opset, precision, min_snr_db),
         report=report,
@@ -131,7 +139,7 @@ def _lines(report: ExportReport) -> list[str]:
     by_source: dict[str, list[str]] = {}
     for name, source in report.inferred.sources.items():
         by_source.setdefault(source, []).append(f"{name}={values[name]}")
-    lines = ["", "network"]
+    lines = ["", f"weights: {report.weights}", "network"]
     lines += [f"  from {source}: {', '.join(options)}" for source, options in by_source.items()]
     row = "{!s:40} {:10} {:>6} {:>9} {:>9} {:>7}".format
     lines += ["", row("file", "MulCA", "MB", "max error", "tolerance", "SNR dB")]

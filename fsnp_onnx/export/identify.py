@@ -104,6 +104,21 @@ def infer(tensors: Mapping[str, Tensor], document: Mapping[str, Any] | None) -> 
     return Inferred(network, stft, findings.sources)
 
 
+def differences(document: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return which options have another value, as "look_ahead = 2 in place of 1"."""
+    try:
+        before = _sections(other)
+    except ConfigError:
+        return ["that one cannot be read"]
+    pairs = zip(_sections(document), before, strict=True)
+    return [
+        f"{name} = {new.get(name, 'default')} in place of {old.get(name, 'default')}"
+        for new, old in pairs
+        for name in sorted(new.keys() | old.keys())
+        if new.get(name) != old.get(name)
+    ]
+
+
 def _sections(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     model = document.get("model", {})
     arguments = model.get("args", {}) if isinstance(model, Mapping) else None

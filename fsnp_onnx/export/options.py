@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,14 +78,22 @@ def choose_variants(
     return variants or ("original", "simplified")
 
 
+def output_folder(output: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder that an output names: one that exists, or a path that ends in a slash."""
+    if output is None:
+        return None
+    is_folder = Path(output).is_dir() or os.fspath(output).endswith(("/", os.sep))
+    return Path(output) if is_folder else None
+
+
 def output_paths(
     stem: Path, output: Path | None, variants: Sequence[MulcaVariant | None], precision: Precision
 ) -> list[Path]:
     """Return ``output`` if there is one variant, else STEM.VARIANT.onnx, or STEM.VARIANT.int8.onnx.
 
-    The stem is ``output``, by default ``stem``. A folder is refused later.
+    The stem is ``output``, by default ``stem``.
     """
-    if output is not None and (len(variants) == 1 or output.is_dir()):
+    if output is not None and len(variants) == 1:
         return [output]
     stem = output or stem
     name = stem.name.removesuffix(".onnx")
@@ -93,12 +102,20 @@ def output_paths(
 
 
 def check_outputs(
-    outputs: Sequence[Path], report: Path | None, sources: Sequence[Path], *, force: bool
+    outputs: Sequence[Path],
+    report: Path | None,
+    sources: Sequence[Path],
+    *,
+    force: bool,
+    folder: Path | None = None,
 ) -> None:
-    """Check, before the work begins, that all files may be written; the sources exist."""
+    """Check, before the work begins, that all files may be written; the sources exist.
+
+    Only ``folder``, the one that the output names, need not exist.
+    """
     kept = list(sources)
     for path in (*outputs, *filter(None, [report])):
         require_free(path, kept, force=force)
-        if not path.parent.is_dir():
+        if not path.parent.is_dir() and path.parent != folder:
             raise OutputError(f"folder {path.parent} does not exist; create it first")
         kept.append(path)

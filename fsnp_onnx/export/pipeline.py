@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 
 from fsnp_onnx.errors import CheckpointError, ConfigError
-from fsnp_onnx.export.checkpoint import Checkpoint, read_checkpoint
+from fsnp_onnx.export.checkpoint import Checkpoint, FoundWeights, read_checkpoint
 from fsnp_onnx.export.fidelity import VariantDifference, compare_variants, verify_quantization
 from fsnp_onnx.export.graph.full_band import full_band_stage
 from fsnp_onnx.export.graph.mask import mask_model
@@ -23,8 +23,14 @@ from fsnp_onnx.export.graph.quantize import quantize, require_quantisable
 from fsnp_onnx.export.graph.statistics import export_statistics
 from fsnp_onnx.export.graph.sub_band import BLOCK_FRAMES, sub_band_block
 from fsnp_onnx.export.graph.sub_band_scan import sub_band_stage
-from fsnp_onnx.export.identify import Inferred, infer, read_toml
-from fsnp_onnx.export.options import ExportOptions, check_outputs, choose_variants, output_paths
+from fsnp_onnx.export.identify import Inferred, differences, infer, read_toml
+from fsnp_onnx.export.options import (
+    ExportOptions,
+    check_outputs,
+    choose_variants,
+    output_folder,
+    output_paths,
+)
 from fsnp_onnx.export.verify import probe_sizes, verify
 from fsnp_onnx.network.config import MulcaVariant
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
@@ -56,12 +62,14 @@ class ExportReport:
 
     Attributes:
         checkpoint: Path of the checkpoint.
+        weights: Where in it the weights were found, and what was left out.
         inferred: The configuration and the source of every option.
         exported: The files.
         difference: Simplified compared with original MulCA, if both were written in float32.
     """
 
     checkpoint: Path
+    weights: FoundWeights
     inferred: Inferred
     exported: tuple[ExportedFile, ...]
     difference: VariantDifference | None
@@ -70,6 +78,7 @@ class ExportReport:
         """Return all of it as JSON text."""
         document = {
             "checkpoint": str(self.checkpoint),
+            "weights": asdict(self.weights),
             "stft": asdict(self.inferred.stft),
             "network": self.inferred.network.as_dict(),
             "sources": self.inferred.sources,
@@ -91,6 +100,7 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     output: PathLike | None = None,
     *,
     config: PathLike | None = None,
+    entry: str | None = None,
     mulca: Sequence[MulcaVariant] | None = None,
     options: ExportOptions | None = None,
     report: PathLike | None = None,
@@ -100,9 +110,11 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     """Export a FullSubNet+ checkpoint to one verified ONNX file per variant of MulCA.
 
     Args:
-        checkpoint: File or unpacked folder.
-        output: Output file, or stem of several; default beside the checkpoint.
+        checkpoint: File of torch.save or safetensors, or unpacked folder.
+        output: Output file, stem of several, or folder (one that exists, or a path that ends in a
+            slash); default beside the checkpoint.
         config: Training TOML; default the one inside the checkpoint, or published defaults.
+        entry: Which network, where the checkpoint has several, as ``model`` and ``ema``.
         mulca: Variants to write; default original and simplified, or the variant that the network
             was trained in.
         options: How the files are built.
@@ -140,14 +152,16 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     if checkpoint.name in {"", ".."}:
         checkpoint = checkpoint.resolve()  # outputs are named after it
     on_step(f"reading {checkpoint.name}")
-    loaded, inferred = _read(checkpoint, Path(config) if config else None)
+    loaded, inferred = _read(checkpoint, entry, Path(config) if config else None, on_step)
     if options.precision == "int8":
         require_quantisable(inferred.network)
     variants = choose_variants(inferred.network, mulca)
-    stem = checkpoint.with_name(loaded.name)
-    paths = output_paths(stem, Path(output) if output else None, variants, options.precision)
+    folder = output_folder(output)
+    stem = (folder or checkpoint.parent) / loaded.name
+    target = Path(output) if output and not folder else None
+    paths = output_paths(stem, target, variants, options.precision)
     sources = [Path(source) for source in (checkpoint, config) if source]
-    check_outputs(paths, Path(report) if report else None, sources, force=force)
+    check_outputs(paths, Path(report) if report else None, sources, force=force, folder=folder)
     network = FullSubNetPlus(inferred.network).eval()
     network.load_state_dict(loaded.tensors)
     on_step("exporting the sub-band stage")  # once: MulCA is in the branches of stage one alone
@@ -165,7 +179,7 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
         on_step("comparing simplified with original MulCA on speech")
         contents = dict(zip(variants, files.values(), strict=True))
         difference = compare_variants(contents["original"], contents["simplified"])
-    found = ExportReport(checkpoint, inferred, tuple(exported), difference)
+    found = ExportReport(checkpoint, loaded.weights, inferred, tuple(exported), difference)
     if report:
         files[Path(report)] = found.to_json().encode()
     with ExitStack() as all_or_none:
@@ -175,10 +189,16 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     return found
 
 
-def _read(checkpoint: Path, config: Path | None) -> tuple[Checkpoint, Inferred]:
-    loaded = read_checkpoint(checkpoint)
+def _read(
+    checkpoint: Path, entry: str | None, config: Path | None, on_step: OnStep
+) -> tuple[Checkpoint, Inferred]:
+    loaded = read_checkpoint(checkpoint, entry)
     try:
-        return loaded, infer(loaded.tensors, read_toml(config) if config else loaded.config)
+        document = read_toml(config) if config else loaded.config
+        changed = differences(document or {}, loaded.config or {}) if loaded.config else []
+        if changed:
+            on_step(f"{config} replaces the checkpoint's own config: {', '.join(changed)}")
+        return loaded, infer(loaded.tensors, document)
     except (CheckpointError, ConfigError) as error:
         raise type(error)(f"{checkpoint}: {error}") from error
 
