@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import AudioError
+from fsnp_onnx.errors import AudioError, ModelFileError
 from fsnp_onnx.runtime.arguments import as_file, check_limit, check_rate, check_samples
 from fsnp_onnx.runtime.mask import lowest_gain
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import require_free
 from fsnp_onnx.runtime.plot import require_matplotlib
-from fsnp_onnx.runtime.session import ModelFile
+from fsnp_onnx.runtime.session import ModelFile, Session
 from fsnp_onnx.runtime.speech_model import SpeechModel
+from fsnp_onnx.runtime.waveform_model import WaveformModel
 from fsnp_onnx.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
 
 PathLike = str | os.PathLike[str]
+_RUNS: Final[dict[str, Callable[[Session], SpeechModel]]] = {
+    "mask": MaskModel,
+    "waveform": WaveformModel,
+}
 
 
 class Enhancer:
@@ -101,7 +107,8 @@ class Enhancer:
             Same shape and dtype.
 
         Raises:
-            ArgumentError: The shape or dtype of ``samples``, the rate or the limit is wrong.
+            ArgumentError: The shape or dtype of ``samples``, the rate or the limit is wrong, or a
+                limit is given and the file has no interface mask.
             AudioError: The recording is empty, or holds NaN, infinite or too large samples.
             RunError: The run failed, usually for lack of memory.
 
@@ -208,8 +215,15 @@ def open_model(
     threads: int | None = None,
     device_id: int = 0,
 ) -> SpeechModel:
-    """Open a file as `Enhancer` does, by its interface; `ModelSpec` refuses all but "mask"."""
-    return MaskModel(model, provider, threads=threads, device_id=device_id)
+    """Open a file as `Enhancer` does; its interface says which class runs it."""
+    session = Session(model, provider, threads=threads, device_id=device_id)
+    runs = _RUNS.get(session.spec.interface)
+    if runs is None:
+        raise ModelFileError(
+            f"{session.name} has the interface {session.spec.interface}, which this version does not "
+            f"run; expected {' or '.join(_RUNS)}"
+        )
+    return runs(session)
 
 
 def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:
