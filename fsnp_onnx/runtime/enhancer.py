@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import AudioError
+from fsnp_onnx.errors import AudioError, ModelFileError
 from fsnp_onnx.runtime.arguments import (
     Channels,
     SignalOptions,
@@ -25,8 +26,9 @@ from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import require_free
 from fsnp_onnx.runtime.plot import require_matplotlib
-from fsnp_onnx.runtime.session import ModelFile
+from fsnp_onnx.runtime.session import ModelFile, Session
 from fsnp_onnx.runtime.speech_model import Enhance, SpeechModel
+from fsnp_onnx.runtime.waveform_model import WaveformModel
 from fsnp_onnx.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
 
 _CANCELLED = 1e-4  # of the loudest channel's power, -40 dB
 PathLike = str | os.PathLike[str]
+_RUNS: Final[dict[str, Callable[[Session], SpeechModel]]] = {
+    "mask": MaskModel,
+    "waveform": WaveformModel,
+}
 
 
 class Enhancer:
@@ -253,8 +259,15 @@ def open_model(
     threads: int | None = None,
     device_id: int = 0,
 ) -> SpeechModel:
-    """Open a file as `Enhancer` does, by its interface; `ModelSpec` refuses all but "mask"."""
-    return MaskModel(model, provider, threads=threads, device_id=device_id)
+    """Open a file as `Enhancer` does; its interface says which class runs it."""
+    session = Session(model, provider, threads=threads, device_id=device_id)
+    runs = _RUNS.get(session.spec.interface)
+    if runs is None:
+        raise ModelFileError(
+            f"{session.name} has the interface {session.spec.interface}, which this version does not "
+            f"run; expected {' or '.join(_RUNS)}"
+        )
+    return runs(session)
 
 
 def _guide(channels: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.runtime.mask import FULL, Mix, decompress
-from fsnp_onnx.runtime.ort import Provider
-from fsnp_onnx.runtime.session import ModelFile, Session
+from fsnp_onnx.runtime.session import Session
 from fsnp_onnx.runtime.speech_model import Enhance
 from fsnp_onnx.runtime.stft import istft, stft_blocks
 from fsnp_onnx.spec import INPUT_NAMES
@@ -22,17 +21,10 @@ class MaskModel:
     Safe to use from many threads; can be pickled and survives a fork.
     """
 
-    def __init__(
-        self,
-        model: ModelFile,
-        provider: Provider = "auto",
-        *,
-        threads: int | None = None,
-        device_id: int = 0,
-    ) -> None:
-        """Open a file; the arguments and the errors are those of `Enhancer`."""
-        self._session = Session(model, provider, threads=threads, device_id=device_id)
-        self.spec = self._session.spec
+    def __init__(self, session: Session) -> None:
+        """Take an opened file."""
+        self._session = session
+        self.spec = session.spec
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
