@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def test_the_interface_comes_from_the_file(halves: Enhancer) -> None:
     assert pickle.loads(pickle.dumps(halves)).spec == WAVEFORM_SPEC
 
 
-@pytest.mark.parametrize("n_samples", [1, 255, 1793, 16001])
+@pytest.mark.parametrize("n_samples", [2, 255, 1793, 16001])
 def test_samples_go_through_the_file(halves: Enhancer, n_samples: int) -> None:
     samples = noise(n_samples, 2)
     assert np.array_equal(halves.enhance(samples, 16000), samples / 2)
@@ -43,11 +44,24 @@ def test_rows_of_a_batch_go_through_the_file() -> None:
     assert np.array_equal(WaveformModel(Session(HALVES, "cpu")).run(batch), batch / 2)
 
 
-def test_a_limit_is_refused_as_there_is_no_mask(halves: Enhancer) -> None:
-    with pytest.raises(
-        ArgumentError, match=r"is 20, but .*halves\.onnx has the interface waveform"
-    ):
-        halves.enhance(noise(500), 16000, attenuation_limit_db=20)
+@pytest.mark.parametrize(
+    "options", [{"attenuation_limit_db": 20}, {"channels": "linked"}], ids=lambda o: next(iter(o))
+)
+def test_what_needs_a_mask_is_refused(halves: Enhancer, options: dict[str, Any]) -> None:
+    (argument,) = options
+    problem = (
+        rf"{argument} is .*halves\.onnx returns samples and no mask; use a file of the interface"
+    )
+    with pytest.raises(ArgumentError, match=problem):
+        halves.enhance(noise(500, 2), 16000, **options)
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_strength_mixes_the_samples(halves: Enhancer, rate: int) -> None:
+    samples = noise(rate, 2)
+    full = halves.enhance(samples, rate)
+    mixed = halves.enhance(samples, rate, strength=0.25)
+    np.testing.assert_allclose(mixed, 0.75 * samples + 0.25 * full, rtol=0, atol=1e-6)
 
 
 def test_a_mask_graph_that_claims_to_take_samples_is_refused() -> None:
