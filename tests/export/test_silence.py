@@ -38,7 +38,7 @@ def test_the_bundled_model_opens_in_silence() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_variant_opens_in_silence(
+def test_a_golden_network_opens_in_silence(
     name: str, export_golden: Callable[[str], ExportReport]
 ) -> None:
     assert what_it_says(*(file.path for file in export_golden(name).exported)) == ""
