@@ -168,6 +168,26 @@ def test_foreign_model_is_reported() -> None:
         open_model(with_metadata(None))
 
 
+def test_a_file_of_format_1_opens() -> None:
+    document = json.loads(SPEC.to_metadata())
+    for key in ("interface", "outputs", "state", "verification"):
+        del document[key]
+    older = {"format": 1, "inputs": ["noisy_real", "noisy_imag"], "output": "mask", "parity": []}
+    assert open_model(with_metadata(json.dumps(document | older))).spec == SPEC
+
+
+def test_a_run_leaves_the_callers_subnormal_numbers_alone() -> None:
+    code = """
+import sys
+import numpy as np
+from fsnp_onnx import Enhancer
+Enhancer(threads=2).enhance(np.zeros(16000, np.float32), 16000)
+assert np.float32(1e-40) * np.float32(1) > 0
+assert float("1e-310") * 1 > 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}'])
 def test_damaged_metadata_is_reported(text: str) -> None:
     with pytest.raises(ModelFileError, match=r"model bytes.*metadata"):
