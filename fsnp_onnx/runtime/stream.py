@@ -38,9 +38,10 @@ class Stream:
         self._model, self._rate = model, sample_rate
         self._channels, self._strength = channels, np.float32(strength)
         spec = model.spec
+        self._latency_samples = spec.latency_samples or 0
         resampling_s = _resampling_s(sample_rate, spec.stft.sample_rate_hz)
         hop = spec.stft.hop_length  # is waited for until it is complete
-        self.latency_s = (spec.latency + hop) / spec.stft.sample_rate_hz + resampling_s
+        self.latency_s = (self._latency_samples + hop) / spec.stft.sample_rate_hz + resampling_s
         self.reset()
 
     def process(self, samples: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -77,7 +78,7 @@ class Stream:
         """Forget the input so far and begin anew."""
         spec = self._model.spec
         self._state = self._model.first_state(self._channels)
-        self._late = spec.latency  # samples of the model's output before the first of the recording
+        self._late = self._latency_samples  # of the model's output are before the recording's first
         self._partial = np.empty((0, self._channels), np.float32)
         self._waiting = np.empty((0, self._channels), np.float32)  # for their enhanced samples
         self._n_in = self._n_out = 0

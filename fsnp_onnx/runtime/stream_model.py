@@ -7,8 +7,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fsnp_onnx.errors import ArgumentError
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.session import ModelFile, Session
+from fsnp_onnx.spec import StateSpec
 
 _HOPS_PER_RUN = 64  # of a whole recording: as fast as longer runs, and in little memory
 
@@ -57,7 +59,7 @@ class StreamModel:
                 "attenuation_limit_db",
                 "needs the mask, which a stream file keeps inside; use strength or a mask file",
             )
-        step, late = _HOPS_PER_RUN * self.spec.stft.hop_length, self.spec.latency
+        step, late = _HOPS_PER_RUN * self.spec.stft.hop_length, self.spec.latency_samples or 0
         enhanced, state = np.empty(noisy.size, np.float32), self.first_state(1)
         for start in range(0, noisy.size + late, step):
             block = np.zeros((1, step), np.float32)

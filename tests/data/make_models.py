@@ -1,18 +1,19 @@
-"""Write unity.onnx, wavy.onnx and frozen.onnx: the interface of an exported file with simple masks.
+"""Write unity.onnx, wavy.onnx, frozen.onnx and delay.onnx: exported files in miniature.
 
 Run as ``python -m tests.data.make_models``. Unity's mask is K tanh(c / 2), the compressed form of 1, in
 the real part and 0 in the imaginary part, for any batch and length; frozen is unity for 100 frames only.
-Wavy's mask is 11 sin and 11 cos of a phase that grows with bins and frames.
+Wavy's mask is 11 sin and 11 cos of a phase that grows with bins and frames. Delay is a stream whose state
+is the last two hops.
 """
 
 from __future__ import annotations
 
 import math
 
-from onnx import ModelProto, NodeProto, TensorProto, checker, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, helper, parser
 
-from fsnp_onnx.spec import INPUT_NAMES, METADATA_KEY, OUTPUT_NAME
-from tests.runtime.models import FROZEN, SPEC, UNITY, WAVY
+from fsnp_onnx.spec import INPUT_NAMES, METADATA_KEY, OUTPUT_NAME, ModelSpec
+from tests.runtime.models import DELAY, DELAY_SPEC, FROZEN, SPEC, UNITY, WAVY
 
 REAL, IMAG = INPUT_NAMES
 ONE = SPEC.mask.k * math.tanh(SPEC.mask.c / 2)
@@ -53,6 +54,22 @@ def build_frozen() -> ModelProto:
     return model
 
 
+def build_delay() -> ModelProto:
+    """Return the graph: state and input joined; the first samples halved go out, the last stay."""
+    graph = parser.parse_graph("""
+    delay (float[batch,samples] noisy, float[batch,512] state)
+      => (float[batch,samples] enhanced, float[batch,512] next_state)
+    <float half = {0.5}, int64[1] zero = {0}, int64[1] axis = {1}, int64[1] late = {-512},
+     int64[1] last = {9223372036854775807}>
+    {
+      joined = Concat<axis: int = 1>(state, noisy)
+      earlier = Slice(joined, zero, late, axis)
+      enhanced = Mul(earlier, half)
+      next_state = Slice(joined, late, last, axis)
+    }""")
+    return _finished(graph, DELAY_SPEC)
+
+
 def _model(name: str, nodes: list[NodeProto], constants: dict[str, float]) -> ModelProto:
     nodes = [
         *nodes,
@@ -77,14 +94,18 @@ def _model(name: str, nodes: list[NodeProto], constants: dict[str, float]) -> Mo
         [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in SPEC.outputs],
         initializers,
     )
+    return _finished(graph, SPEC)
+
+
+def _finished(graph: GraphProto, spec: ModelSpec) -> ModelProto:
     opset = helper.make_opsetid("", 17)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8, producer_name="fsnp-onnx")
-    helper.set_model_props(model, {METADATA_KEY: SPEC.to_metadata()})
+    helper.set_model_props(model, {METADATA_KEY: spec.to_metadata()})
     checker.check_model(model, full_check=True)
     return model
 
 
-MODELS = {UNITY: build_unity, WAVY: build_wavy, FROZEN: build_frozen}
+MODELS = {UNITY: build_unity, WAVY: build_wavy, FROZEN: build_frozen, DELAY: build_delay}
 
 if __name__ == "__main__":
     for path, build in MODELS.items():
