@@ -1,8 +1,8 @@
 """Noise suppression for Pipecat: the causal model as the filter of an input transport.
 
-    pip install 'fsnp-onnx[cpu,live]' pipecat-ai
+pip install 'fsnp-onnx[cpu,live]' pipecat-ai
 
-    TransportParams(audio_in_enabled=True, audio_in_filter=NoiseFilter("live.onnx"))
+TransportParams(audio_in_enabled=True, audio_in_filter=NoiseFilter("live.onnx"))
 """
 
 from __future__ import annotations

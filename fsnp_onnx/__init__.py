@@ -48,19 +48,19 @@ if TYPE_CHECKING:
     from fsnp_onnx.batch.cluster import Cluster
     from fsnp_onnx.batch.files import Progress, enhance_files
     from fsnp_onnx.batch.worker import Failed
+    from fsnp_onnx.export.checkpoint import FoundWeights
     from fsnp_onnx.export.fidelity import VariantDifference
     from fsnp_onnx.export.identify import Inferred
-    from fsnp_onnx.export.options import ExportOptions, Precision
+    from fsnp_onnx.export.options import ExportOptions, Interface, Precision
     from fsnp_onnx.export.pipeline import ExportedFile, ExportReport, export_checkpoint
     from fsnp_onnx.network.config import MulcaVariant, NetworkConfig
+    from fsnp_onnx.probes import Probe, SpeechProbe
     from fsnp_onnx.runtime.enhancer import Enhancer
     from fsnp_onnx.runtime.ort import Provider
     from fsnp_onnx.runtime.recording import Done
     from fsnp_onnx.spec import (
         MaskSpec,
         ModelSpec,
-        Probe,
-        SpeechProbe,
         StateSpec,
         StftSpec,
         TensorSpec,
@@ -80,9 +80,11 @@ __all__ = [
     "ExportReport",
     "ExportedFile",
     "Failed",
+    "FoundWeights",
     "FsnpError",
     "Inferred",
     "InstallError",
+    "Interface",
     "JournalError",
     "ManifestError",
     "MaskSpec",
@@ -113,15 +115,17 @@ _HOMES: Final = {
     "batch.cluster": "Cluster",
     "batch.files": "Progress enhance_files",
     "batch.worker": "Failed",
+    "export.checkpoint": "FoundWeights",
     "export.fidelity": "VariantDifference",
     "export.identify": "Inferred",
-    "export.options": "ExportOptions Precision",
+    "export.options": "ExportOptions Interface Precision",
     "export.pipeline": "ExportReport ExportedFile export_checkpoint",
     "network.config": "MulcaVariant NetworkConfig",
+    "probes": "Probe SpeechProbe",
     "runtime.enhancer": "Enhancer",
     "runtime.ort": "Provider",
     "runtime.recording": "Done",
-    "spec": "MaskSpec ModelSpec Probe SpeechProbe StateSpec StftSpec TensorSpec",
+    "spec": "MaskSpec ModelSpec StateSpec StftSpec TensorSpec",
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
 

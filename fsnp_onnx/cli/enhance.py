@@ -18,8 +18,9 @@ from fsnp_onnx.batch.cluster import Cluster
 from fsnp_onnx.batch.files import enhance_files
 from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
-from fsnp_onnx.cli.reporter import SUMMARY_HEADER, Reporter
+from fsnp_onnx.cli.reporter import SUMMARY_START, Reporter
 from fsnp_onnx.errors import ArgumentError, OutputError
+from fsnp_onnx.runtime.arguments import Channels
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.outputs import EXISTS, same_file
 from fsnp_onnx.runtime.recording import Done
@@ -27,7 +28,8 @@ from fsnp_onnx.runtime.recording import Done
 app = new_app()
 
 _STREAM = "-"
-_output = partial(typer.Option, rich_help_panel="Output and pictures")
+_signal = partial(typer.Option, rich_help_panel="Signal")
+_output = partial(typer.Option, rich_help_panel="Other outputs")
 _many = partial(typer.Option, rich_help_panel="Many recordings")
 _where = partial(typer.Option, rich_help_panel="Where it runs")
 _EXAMPLES = """Examples:
@@ -36,7 +38,8 @@ fsnp-enhance talk.mp3 -o clean.flac       also converts the container
 fsnp-enhance recordings -o clean/ -r      keeps the subfolders
 fsnp-enhance - < talk.wav > clean.wav     reads standard input, writes standard output
 fsnp-enhance corpus -o clean/ -r --jobs 8 --journal clean.jsonl --resume
-fsnp-enhance talk.wav --attenuation-limit 20 --plot talk.png""".replace(
+fsnp-enhance talk.wav --strength 0.8 --residual noise.wav --plot talk.png
+fsnp-enhance stereo.wav --channels linked --attenuation-limit 20""".replace(
     "\n", "\n\n"
 )  # in rich text a single line end is a space
 
@@ -76,9 +79,32 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     force: Annotated[bool, flag("--force", "-f", help="Replace existing outputs.")] = False,
+    strict: Annotated[
+        bool, flag("--strict", help="Refuse truncated recordings. Default: warn.")
+    ] = False,
+    strength: Annotated[
+        float,
+        _signal(
+            metavar="0..1",
+            help="How much of the noise to remove, from 0 (the output is the input) to 1.",
+        ),
+    ] = 1.0,
     attenuation_limit: Annotated[
         float | None,
-        _output(metavar="DB", help="Largest noise reduction in dB (0 or more). Default: no limit."),
+        _signal(metavar="DB", help="Largest noise reduction in dB (0 or more). Default: no limit."),
+    ] = None,
+    channels: Annotated[
+        Channels,
+        _signal(
+            help="each: every channel by itself. linked: one mask for all, so that a stereo "
+            "image does not move."
+        ),
+    ] = "each",
+    residual: Annotated[
+        Path | None,
+        _output(
+            metavar="FILE", help="Write what was removed, input minus output (for one recording)."
+        ),
     ] = None,
     plot: Annotated[
         Path | None, _output(metavar="PNG", help="Draw both spectrograms (for one recording).")
@@ -145,10 +171,18 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     cluster = Cluster(ray_address, 1.0 if gpus is None else gpus) if engine == "ray" else None
     names = [*(inputs or []), output]
     if summary:
-        others = [*names, manifest, journal, model, plot]
+        others = [*names, manifest, journal, model, plot, residual]
         _check_summary(summary, others, may_replace=force or resume)
     reporter = Reporter(as_json=as_json)
-    how: dict[str, Any] = {"attenuation_limit_db": attenuation_limit, "plot": plot, "force": force}
+    how: dict[str, Any] = {
+        "attenuation_limit_db": attenuation_limit,
+        "strength": strength,
+        "channels": channels,
+        "plot": plot,
+        "residual": residual,
+        "strict": strict,
+        "force": force,
+    }
     on: dict[str, Any] = {"provider": provider, "threads": threads, "device_id": device_id}
     with reporter.progress():
         if _STREAM in names:
@@ -198,7 +232,7 @@ def _check_summary(
         if not may_replace:
             raise OutputError(f"{summary} {EXISTS}")
         with summary.open("rb") as file:
-            if file.readline(len(SUMMARY_HEADER) + 2).rstrip() != SUMMARY_HEADER.encode():
+            if file.read(len(SUMMARY_START)) != SUMMARY_START:
                 raise OutputError(f"{summary} is not the summary of a run; give another file")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any, BinaryIO, Final, Literal
+from typing import BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,13 @@ def enhance_live(
     """Enhance until standard input ends; each chunk is written and flushed before the next is read."""
     for name, stream in (("inputs", sys.stdin), ("output", sys.stdout)):
         if stream is None or stream.isatty():
-            raise ArgumentError(name, "has to be a pipe or a file with --live; see fsnp-enhance --help")
+            raise ArgumentError(
+                name, "has to be a pipe or a file with --live; see fsnp-enhance --help"
+            )
     stream = enhancer.stream(rate, channels, strength=strength)
-    say(f"live at {rate:g} Hz, {channels} channels, {sample_format}: {1000 * stream.latency_s:.0f} ms late")
+    say(
+        f"live at {rate:g} Hz, {channels} channels, {sample_format}: {1000 * stream.latency_s:.0f} ms late"
+    )
     source, target = sys.stdin.fileno(), sys.stdout.buffer
     rest, n_samples, worked_s = b"", 0, 0.0
     frame_bytes = channels * np.dtype(_DTYPES[sample_format]).itemsize

@@ -24,7 +24,8 @@ from fsnp_onnx.errors import one_line
 from fsnp_onnx.runtime.outputs import entry, replacing
 from fsnp_onnx.runtime.recording import Done
 
-SUMMARY_HEADER = ",".join([*(field.name for field in fields(Done)), "error"])
+_SUMMARY_HEADER = ",".join([*(field.name for field in fields(Done)), "error"])
+SUMMARY_START = b"input,output,seconds,rtf,"  # of the summaries of every version
 
 
 class Reporter:
@@ -74,8 +75,8 @@ class Reporter:
         before = entry(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile("w+", dir=path.parent, **text) as rows:
-            rows.write(SUMMARY_HEADER + "\r\n")
-            self._add_row = csv.DictWriter(rows, SUMMARY_HEADER.split(",")).writerow
+            rows.write(_SUMMARY_HEADER + "\r\n")
+            self._add_row = csv.DictWriter(rows, _SUMMARY_HEADER.split(",")).writerow
             try:
                 yield
             finally:
@@ -127,6 +128,8 @@ class Reporter:
             return
         self._n_done += 1
         self._duration_s += done.duration_s
+        if done.warning:
+            say(f"warning: {done.input}: {done.warning}")
         if self._as_json:
             return
         clipped = f", {done.clipped} samples clipped" if done.clipped else ""

@@ -9,7 +9,7 @@ In the order the sound passes through them::
     mask_model.py   the interface "mask", as the chain below; another interface gets another such file
     stft.py         samples -> noisy spectrum; enhanced spectrum -> samples
     session.py      an opened file: input tensors -> output tensors
-    mask.py         compressed mask -> complex ratio mask
+    mask.py         compressed mask -> complex ratio mask; Mix: how much of the noisy signal stays
 
 and beside the flow::
 

@@ -43,7 +43,7 @@ class Recording:
     warning: str | None = None
 
 
-def read(source: Path | BinaryIO, name: str | None = None) -> Recording:
+def read(source: Path | BinaryIO, name: str | None = None, *, strict: bool = False) -> Recording:  # noqa: ARG001 - truncated files are always refused
     """Read a whole file.
 
     A stream need not seek. Messages call the file by its name, default the path. A truncated file is

@@ -24,11 +24,11 @@ class Stream:
     Example:
         >>> import numpy as np
         >>> from fsnp_onnx import Enhancer
-        >>> stream = Enhancer("tests/data/unity_stream.onnx").stream(sample_rate=16000)
+        >>> stream = Enhancer("tests/data/delay.onnx").stream(sample_rate=16000)
         >>> noisy = np.zeros(1000, np.float32)
         >>> early, rest = stream.process(noisy), stream.flush()
         >>> early.size, rest.size
-        (512, 488)
+        (256, 744)
     """
 
     def __init__(

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ArgumentError
-from fsnp_onnx.runtime.ort import Provider
-from fsnp_onnx.runtime.session import ModelFile, Session
+from fsnp_onnx.runtime.mask import FULL, NO_MASK, Mix
+from fsnp_onnx.runtime.session import Session
+from fsnp_onnx.runtime.speech_model import Enhance
 from fsnp_onnx.spec import StateSpec
 
 _HOPS_PER_RUN = 64  # of a whole recording: as fast as longer runs, and in little memory
@@ -21,17 +22,10 @@ class StreamModel:
     Safe to use from many threads; can be pickled and survives a fork.
     """
 
-    def __init__(
-        self,
-        model: ModelFile,
-        provider: Provider = "auto",
-        *,
-        threads: int | None = None,
-        device_id: int = 0,
-    ) -> None:
-        """Open a file; the arguments and the errors are those of `Enhancer`."""
-        self._session = Session(model, provider, threads=threads, device_id=device_id)
-        self.spec = self._session.spec
+    def __init__(self, session: Session) -> None:
+        """Take an opened file."""
+        self._session = session
+        self.spec = session.spec
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
@@ -47,18 +41,14 @@ class StreamModel:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Enhance whole hops, float32 [B, N], and return them, late by the latency, and the next state."""
         noisy_input, _ = self.spec.inputs
-        enhanced, next_state = self._session.run({noisy_input.name: noisy, self._state.input: state})
+        enhanced, next_state = self._session.run(
+            {noisy_input.name: noisy, self._state.input: state}
+        )
         return enhanced, next_state
 
-    def enhance(
-        self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
-    ) -> NDArray[np.float32]:
+    def enhance(self, noisy: NDArray[np.float32], mix: Mix = FULL) -> NDArray[np.float32]:
         """Enhance one channel, as `SpeechModel` says: the recording, then silence for the latency."""
-        if attenuation_limit_db is not None:
-            raise ArgumentError(
-                "attenuation_limit_db",
-                "needs the mask, which a stream file keeps inside; use strength or a mask file",
-            )
+        mix.require_no_limit(self._session.name)
         step, late = _HOPS_PER_RUN * self.spec.stft.hop_length, self.spec.latency_samples or 0
         enhanced, state = np.empty(noisy.size, np.float32), self.first_state(1)
         for start in range(0, noisy.size + late, step):
@@ -69,9 +59,13 @@ class StreamModel:
             at = start - late
             kept = out[max(0, -at) :][: max(0, noisy.size - max(0, at))]
             enhanced[max(0, at) :][: kept.size] = kept
-        return enhanced
+        return mix.of_samples(noisy, enhanced)
+
+    def linked(self, guide: NDArray[np.float32], mix: Mix = FULL) -> Enhance:  # noqa: ARG002
+        """Raise ArgumentError, as there is no mask."""
+        raise ArgumentError("channels", f"is 'linked', but {NO_MASK.format(self._session.name)}")
 
     @property
     def _state(self) -> StateSpec:
-        assert self.spec.state  # noqa: S101 - of this interface
+        assert self.spec.state
         return self.spec.state

@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 from fsnp_onnx.errors import VerificationError
 from fsnp_onnx.export.graph.torch_export import EXAMPLE_FRAMES
 from fsnp_onnx.export.verify import probe_sizes, probe_spectrum, verify
-from fsnp_onnx.spec import Probe, StftSpec
+from fsnp_onnx.probes import Probe
+from fsnp_onnx.spec import StftSpec
 from tests.export.conftest import SmallExport
 from tests.export.small import small_network
 
