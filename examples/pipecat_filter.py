@@ -48,4 +48,5 @@ class NoiseFilter(BaseAudioFilter):  # type: ignore[misc]  # pipecat may be miss
             return audio
         noisy = np.frombuffer(audio, np.int16).astype(np.float32) / 32768
         enhanced = await asyncio.to_thread(self._stream.process, noisy)
-        return np.clip(np.rint(enhanced * 32768), -32768, 32767).astype(np.int16).tobytes()
+        integers = np.clip(np.rint(enhanced * 32768), -32768, 32767).astype(np.int16)
+        return bytes(integers)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import BinaryIO, Final, Literal
+from collections.abc import Sequence
+from typing import Any, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +21,35 @@ _DTYPES: Final[dict[SampleFormat, str]] = {"s16le": "<i2", "f32le": "<f4"}
 _CHUNK_BYTES = 1 << 16  # at most; a pipe gives what it has
 
 
+def check_live(names: Sequence[str | None], for_files: dict[str, Any]) -> None:
+    """Raise ArgumentError on what goes with files alone."""
+    if set(names) - {None, "-"}:
+        raise ArgumentError(
+            "live", "reads standard input and writes standard output; name no files"
+        )
+    for argument, value in for_files.items():
+        if value:
+            raise ArgumentError(argument, "needs files; --live reads and writes raw samples")
+    for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
+        if stream is None or stream.isatty():
+            raise ArgumentError("live", f"needs a pipe or a file as standard {name}")
+
+
 def enhance_live(
-    enhancer: Enhancer, rate: float, channels: int, sample_format: SampleFormat, strength: float
+    enhancer: Enhancer,
+    rate: float | None,
+    channels: str | int,
+    sample_format: SampleFormat,
+    strength: float,
 ) -> None:
     """Enhance until standard input ends; each chunk is written and flushed before the next is read."""
-    for name, stream in (("inputs", sys.stdin), ("output", sys.stdout)):
-        if stream is None or stream.isatty():
-            raise ArgumentError(
-                name, "has to be a pipe or a file with --live; see fsnp-enhance --help"
-            )
+    rate = enhancer.spec.stft.sample_rate_hz if rate is None else rate
+    if not str(channels).isdecimal():
+        raise ArgumentError("channels", f"is {channels}; --live takes their number, such as 2")
+    channels = int(channels)
     stream = enhancer.stream(rate, channels, strength=strength)
-    say(
-        f"live at {rate:g} Hz, {channels} channels, {sample_format}: {1000 * stream.latency_s:.0f} ms late"
-    )
+    late_ms = 1000 * stream.latency_s
+    say(f"{sample_format} at {rate:g} Hz, channels: {channels}, latency: {late_ms:.0f} ms")
     source, target = sys.stdin.fileno(), sys.stdout.buffer
     rest, n_samples, worked_s = b"", 0, 0.0
     frame_bytes = channels * np.dtype(_DTYPES[sample_format]).itemsize

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,7 +148,8 @@ def test_a_whole_recording_in_a_stream_file_is_enhanced_as_by_the_stream(
 
 def test_bad_samples_are_reported_and_not_taken(enhancer: Enhancer) -> None:
     stream = enhancer.stream(16000, 2)
-    for bad in (np.zeros(5), np.zeros((5, 3)), np.zeros((5, 2), np.int16), np.zeros((1, 5, 2))):
+    shapes: tuple[NDArray[Any], ...] = (np.zeros(5), np.zeros((5, 3)), np.zeros((1, 5, 2)))
+    for bad in (*shapes, np.zeros((5, 2), np.int16)):
         with pytest.raises(ArgumentError, match=r"this stream takes float32 \[N, 2\]"):
             stream.process(bad)
     with pytest.raises(AudioError, match="NaN"):
