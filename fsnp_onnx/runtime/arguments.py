@@ -56,6 +56,12 @@ def check_rate(sample_rate: object) -> None:
         raise ArgumentError("sample_rate", problem)
 
 
+def check_channels(channels: object) -> None:
+    """Raise ArgumentError unless this is a number of channels."""
+    if not (type(channels) is int and 1 <= channels <= _MAX_CHANNELS):
+        raise ArgumentError("channels", f"is {channels!r}; give 1 to {_MAX_CHANNELS}")
+
+
 def check_samples(samples: object) -> None:
     """Raise ArgumentError unless this is float32 or float64 [N] or [N, channels], AudioError on bad audio."""
     if not isinstance(samples, np.ndarray):

@@ -17,6 +17,7 @@ from fsnp_onnx.runtime.arguments import (
     Channels,
     SignalOptions,
     as_file,
+    check_channels,
     check_rate,
     check_samples,
     check_signal,
@@ -28,6 +29,8 @@ from fsnp_onnx.runtime.outputs import require_free
 from fsnp_onnx.runtime.plot import require_matplotlib
 from fsnp_onnx.runtime.session import ModelFile, Session
 from fsnp_onnx.runtime.speech_model import Enhance, SpeechModel
+from fsnp_onnx.runtime.stream import Stream
+from fsnp_onnx.runtime.stream_model import StreamModel
 from fsnp_onnx.runtime.waveform_model import WaveformModel
 from fsnp_onnx.spec import ModelSpec
 
@@ -41,6 +44,7 @@ PathLike = str | os.PathLike[str]
 _RUNS: Final[dict[str, Callable[[Session], SpeechModel]]] = {
     "mask": MaskModel,
     "waveform": WaveformModel,
+    "stream": StreamModel,
 }
 
 
@@ -224,6 +228,38 @@ class Enhancer:
         return enhance_recording(
             self, source, target, plot=picture, residual=removed, strict=strict, **options
         )
+
+    def stream(self, sample_rate: float, channels: int = 1, *, strength: float = 1.0) -> Stream:
+        """Begin a live recording; any number of streams may run at once, each in one thread.
+
+        Args:
+            sample_rate: In Hz, 100 to 10 million; other rates than the model's need the extra ``live``.
+            channels: Number of channels, 1 to 1024, each enhanced by itself.
+            strength: 0 (the input, late) to 1 (enhanced).
+
+        Returns:
+            The stream, which takes chunks of any size.
+
+        Raises:
+            ArgumentError: An argument is out of range.
+            ModelFileError: The file is not a stream; only causal networks can be exported as one.
+            InstallError: The rate needs a package that is missing.
+
+        Example:
+            >>> from fsnp_onnx import Enhancer
+            >>> stream = Enhancer("tests/data/delay.onnx").stream(16000)
+            >>> f"{1000 * stream.latency_s:.0f} ms"
+            '48 ms'
+        """
+        check_rate(sample_rate)
+        check_channels(channels)
+        check_signal({"strength": strength, "attenuation_limit_db": None, "channels": "each"})
+        if not isinstance(self._model, StreamModel):
+            raise ModelFileError(
+                f"this file has the interface {self.spec.interface!r} and cannot run live; export a "
+                "causal checkpoint with --interface stream"
+            )
+        return Stream(self._model, sample_rate, channels, strength)
 
     def _enhance_channel(
         self, samples: NDArray[np.floating], sample_rate: float, run: Enhance, share: float

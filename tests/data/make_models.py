@@ -1,9 +1,9 @@
-"""Write unity.onnx, wavy.onnx, frozen.onnx and halves.onnx: the interfaces of exported files, simply filled.
+"""Write unity.onnx, wavy.onnx, frozen.onnx, halves.onnx and delay.onnx: exported files in miniature.
 
 Run as ``python -m tests.data.make_models``. Unity's mask is K tanh(c / 2), the compressed form of 1, in
 the real part and 0 in the imaginary part, for any batch and length; frozen is unity for 100 frames only.
 Wavy's mask is 11 sin and 11 cos of a phase that grows with bins and frames. Halves takes samples, and
-returns half of each.
+returns half of each. Delay is a stream that does so two hops later.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper
 
 from fsnp_onnx.spec import ENHANCED, INPUT_NAMES, METADATA_KEY, NOISY, OUTPUT_NAME, ModelSpec
-from tests.runtime.models import FROZEN, HALVES, SPEC, UNITY, WAVEFORM_SPEC, WAVY
+from tests.runtime.models import DELAY, DELAY_SPEC, FROZEN, HALVES, SPEC, UNITY, WAVEFORM_SPEC, WAVY
 
 REAL, IMAG = INPUT_NAMES
 ONE = SPEC.mask.k * math.tanh(SPEC.mask.c / 2)
@@ -61,6 +61,22 @@ def build_halves() -> ModelProto:
     return _stamped("halves", nodes, [half], WAVEFORM_SPEC)
 
 
+def build_delay() -> ModelProto:
+    """Return the graph: of state and input joined, the first are halved and go out, the last stay."""
+    nodes = [
+        helper.make_node("Concat", ["state", NOISY], ["joined"], axis=1),
+        helper.make_node("Slice", ["joined", "zero", "late", "axis"], ["earlier"]),
+        helper.make_node("Mul", ["earlier", "half"], [ENHANCED]),
+        helper.make_node("Slice", ["joined", "late", "end", "axis"], ["next_state"]),
+    ]
+    numbers = {"zero": 0, "late": -512, "axis": 1, "end": 2**63 - 1}
+    initializers = [
+        helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
+        *(helper.make_tensor(key, TensorProto.INT64, [1], [n]) for key, n in numbers.items()),
+    ]
+    return _stamped("delay", nodes, initializers, DELAY_SPEC)
+
+
 def _model(name: str, nodes: list[NodeProto], constants: dict[str, float]) -> ModelProto:
     nodes = [
         *nodes,
@@ -98,7 +114,13 @@ def _stamped(
     return model
 
 
-MODELS = {UNITY: build_unity, WAVY: build_wavy, FROZEN: build_frozen, HALVES: build_halves}
+MODELS = {
+    UNITY: build_unity,
+    WAVY: build_wavy,
+    FROZEN: build_frozen,
+    HALVES: build_halves,
+    DELAY: build_delay,
+}
 
 if __name__ == "__main__":
     for path, build in MODELS.items():
