@@ -18,7 +18,7 @@ from livekit import rtc
 from fsnp_onnx import Enhancer
 
 
-class NoiseFilter(rtc.FrameProcessor[rtc.AudioFrame]):  # type: ignore[misc]  # livekit may be missing
+class NoiseFilter(rtc.FrameProcessor[rtc.AudioFrame]):
     """Enhances the audio of one track, frames of any length, rate and number of channels."""
 
     def __init__(self, model: str, strength: float = 1.0) -> None:

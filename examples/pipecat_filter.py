@@ -17,7 +17,7 @@ from fsnp_onnx import Enhancer
 from fsnp_onnx.runtime.stream import Stream
 
 
-class NoiseFilter(BaseAudioFilter):  # type: ignore[misc]  # pipecat may be missing
+class NoiseFilter(BaseAudioFilter):
     """Enhances 16-bit mono audio as it comes; the first output is late by `Stream.latency_s`."""
 
     def __init__(self, model: str, strength: float = 1.0) -> None:

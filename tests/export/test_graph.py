@@ -202,7 +202,7 @@ def _operators(graph: onnx.GraphProto) -> set[str]:
 
 def _shadowed(graph: onnx.GraphProto, outer: set[str]) -> set[str]:
     """Return names that a subgraph gives again, which ONNX forbids and no checker finds."""
-    own = {value.name for value in (*graph.input, *graph.initializer)}
+    own = {value.name for value in graph.input} | {weight.name for weight in graph.initializer}
     own |= {name for node in graph.node for name in node.output}
     found = own & outer
     for node in graph.node:

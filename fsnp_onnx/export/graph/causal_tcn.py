@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -149,6 +150,6 @@ def tcn_weights(network: FullSubNetPlus) -> Weights:
     return weights
 
 
-def stacked(modules: list[nn.Module] | tuple[nn.Module, ...], name: str) -> NDArray[Any]:
+def stacked(modules: Sequence[nn.Module], name: str) -> NDArray[Any]:
     """Return one parameter of several modules along a new first axis."""
     return np.stack([array(attrgetter(name)(module)) for module in modules])

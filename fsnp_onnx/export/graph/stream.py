@@ -186,7 +186,8 @@ def _synthesis(stft: StftSpec) -> NDArray[np.float32]:
     weight = np.full((stft.n_freqs, 1), 2.0 / stft.n_fft)
     weight[[0, -1]] /= 2
     scale = weight * (window / np.tile(overlap, 2))
-    return (np.stack([np.cos(phase), -np.sin(phase)]) * scale).astype(np.float32)
+    transform: NDArray[np.float64] = np.stack([np.cos(phase), -np.sin(phase)]) * scale
+    return transform.astype(np.float32)
 
 
 def _phase(stft: StftSpec) -> NDArray[np.float64]:
