@@ -13,8 +13,7 @@ import numpy as np
 from pipecat.audio.filters.base_audio_filter import BaseAudioFilter
 from pipecat.frames.frames import FilterControlFrame, FilterEnableFrame
 
-from fsnp_onnx import Enhancer
-from fsnp_onnx.runtime.stream import Stream
+from fsnp_onnx import Enhancer, Stream
 
 
 class NoiseFilter(BaseAudioFilter):

@@ -5,7 +5,7 @@ The package, in the order things flow::
     network/   FullSubNet+ in torch, and its configuration
     export/    checkpoint -> network -> graph -> verification -> model.onnx   (extra [export])
     spec.py    ModelSpec: what a file says about itself
-    runtime/   noisy samples -> spectrum -> model.onnx -> mask -> enhanced samples
+    runtime/   noisy samples -> spectrum -> model.onnx -> mask -> enhanced samples, whole or live
     batch/     many recordings: inputs, processes, Ray, journal
     cli/       fsnp-export, fsnp-enhance, fsnp-doctor
     errors.py  FsnpError and its family
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from fsnp_onnx.runtime.enhancer import Enhancer
     from fsnp_onnx.runtime.ort import Provider
     from fsnp_onnx.runtime.recording import Done
+    from fsnp_onnx.runtime.stream import Stream
     from fsnp_onnx.spec import (
         MaskSpec,
         ModelSpec,
@@ -103,6 +104,7 @@ __all__ = [
     "SpeechProbe",
     "StateSpec",
     "StftSpec",
+    "Stream",
     "TensorSpec",
     "VariantDifference",
     "VerificationError",
@@ -125,6 +127,7 @@ _HOMES: Final = {
     "runtime.enhancer": "Enhancer",
     "runtime.ort": "Provider",
     "runtime.recording": "Done",
+    "runtime.stream": "Stream",
     "spec": "MaskSpec ModelSpec StateSpec StftSpec TensorSpec",
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
