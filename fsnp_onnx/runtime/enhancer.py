@@ -259,7 +259,8 @@ class Enhancer:
                 f"this file has the interface {self.spec.interface!r} and cannot run live; export a "
                 "causal checkpoint with --interface stream"
             )
-        return Stream(self._model, sample_rate, channels, strength)
+        model = self._model
+        return Stream(model.run, model.spec, sample_rate, channels=channels, strength=strength)
 
     def _enhance_channel(
         self, samples: NDArray[np.floating], sample_rate: float, run: Enhance, share: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ArgumentError, AudioError, InstallError
-from fsnp_onnx.runtime.stream_model import StreamModel
+from fsnp_onnx.spec import ModelSpec
+
+Run = Callable[
+    [NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]
+]
 
 _CONVERTER = "sinc_medium"  # of libsamplerate: 6 ms there and back, where soxr's blocks take 70
 
@@ -32,16 +37,15 @@ class Stream:
     """
 
     def __init__(
-        self, model: StreamModel, sample_rate: float, channels: int, strength: float
+        self, run: Run, spec: ModelSpec, sample_rate: float, *, channels: int, strength: float
     ) -> None:
-        """Begin a stream; the arguments and errors are those of `Enhancer.stream`."""
-        self._model, self._rate = model, sample_rate
+        """Begin a stream with what runs a file; `Enhancer.stream` explains the other arguments."""
+        self._run, self._spec, self._rate = run, spec, sample_rate
         self._channels, self._strength = channels, np.float32(strength)
-        spec = model.spec
+        self._hop, model_rate = spec.stft.hop_length, spec.stft.sample_rate_hz
         self._latency_samples = spec.latency_samples or 0
-        resampling_s = _resampling_s(sample_rate, spec.stft.sample_rate_hz)
-        hop = spec.stft.hop_length  # is waited for until it is complete
-        self.latency_s = (self._latency_samples + hop) / spec.stft.sample_rate_hz + resampling_s
+        waited = self._latency_samples + self._hop  # until the hop is complete
+        self.latency_s = waited / model_rate + _resampling_s(sample_rate, model_rate)
         self.reset()
 
     def process(self, samples: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -76,13 +80,13 @@ class Stream:
 
     def reset(self) -> None:
         """Forget the input so far and begin anew."""
-        spec = self._model.spec
-        self._state = self._model.first_state(self._channels)
+        size = self._spec.state.size if self._spec.state else 0
+        self._state = np.zeros((self._channels, size), np.float32)
         self._late = self._latency_samples  # of the model's output are before the recording's first
         self._partial = np.empty((0, self._channels), np.float32)
         self._waiting = np.empty((0, self._channels), np.float32)  # for their enhanced samples
         self._n_in = self._n_out = 0
-        self._resample = _resamplers(self._rate, spec.stft.sample_rate_hz, self._channels)
+        self._resample = _resamplers(self._rate, self._spec.stft.sample_rate_hz, self._channels)
 
     def _checked(self, samples: NDArray[np.floating]) -> NDArray[np.float32]:
         found = np.asarray(samples)
@@ -107,11 +111,11 @@ class Stream:
     def _enhance(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the model makes of the whole hops there are, without its latency."""
         noisy = np.concatenate([self._partial, noisy])
-        whole = len(noisy) - len(noisy) % self._model.spec.stft.hop_length
+        whole = len(noisy) - len(noisy) % self._hop
         self._partial = noisy[whole:].copy()
         if not whole:
             return noisy[:0]
-        enhanced, self._state = self._model.run(noisy[:whole].T, self._state)
+        enhanced, self._state = self._run(noisy[:whole].T, self._state)
         kept = enhanced.T[self._late :]
         self._late = max(0, self._late - whole)
         return kept
