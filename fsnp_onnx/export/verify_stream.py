@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from fsnp_onnx.errors import VerificationError
 from fsnp_onnx.export.speech import noisy_speech, snr_db
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
+from fsnp_onnx.probes import Probe
 from fsnp_onnx.runtime import ort
-from fsnp_onnx.spec import MaskSpec, Probe, StftSpec
+from fsnp_onnx.spec import MaskSpec, StftSpec
 
 TOLERANCE: Final = 1e-5  # of full scale
 _LONG_S, _SHORT_S = 60, 2
@@ -96,7 +97,8 @@ def pipeline(
     spectrum = torch.stft(padded, **transform, return_complex=True)
     past = network.start()
     blocks = [
-        network.step(block.real, block.imag, past) for block in spectrum.split(_FRAMES_PER_STEP, -1)
+        network.step(block.real, block.imag, past)
+        for block in torch.split(spectrum, _FRAMES_PER_STEP, -1)
     ]
     late = torch.cat(blocks, -1)[..., look_ahead:].clamp(-mask.limit, mask.limit)
     crm = 2 / mask.c * torch.atanh(late / mask.k)

@@ -27,12 +27,11 @@ from fsnp_onnx.export.verify_stream import TOLERANCE, pipeline, stream, verify_s
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.spec import MaskSpec, StftSpec
 from tests.export.conftest import OPSET, open_session, run
-from tests.export.test_graph import ON_CUDA, _operators, _shadowed
+from tests.export.test_graph import _operators, _shadowed, on_cpu_and_cuda
 from tests.golden import Array
 from tests.network.causal import CONFIGS, LSTM, causal_network
 
 MASK = MaskSpec()
-MORE_ON_CUDA = {"Equal", "Greater", "Log", "ReduceL2", "Trilu", "Where"}
 
 every_network = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
@@ -135,17 +134,31 @@ def test_rows_of_a_batch_may_be_at_different_places_of_their_recordings() -> Non
 
 
 @pytest.mark.slow
-def test_an_hour_of_frames_leaves_no_trace() -> None:
+def test_an_hour_of_frames_ends_as_the_float64_network_does() -> None:
     stft = transform(LSTM)
-    hop, five_horizons = stft.hop_length, 5 * LSTM.horizon_frames
-    noisy = np.resize(noise((1, 3000 * hop)), (1, 225_000 * hop))
-    last = noise((1, 2 * five_horizons * hop), seed=1)
+    n_late = stream_latency(LSTM, stft)
+    noisy = np.resize(noise((1, 3001 * stft.hop_length)), (1, 225_000 * stft.hop_length))
     zeros = np.zeros((1, stream_state_size(LSTM, stft)), np.float32)
-    _, state = session(LSTM).run(None, {"noisy": noisy, "state": zeros})
+    enhanced, _ = session(LSTM).run(None, {"noisy": noisy, "state": zeros})
+    exact = pipeline(causal_network(LSTM).double(), noisy, stft, MASK)[:, :-n_late]
+    last = slice(-3000 * stft.hop_length, None)
+    np.testing.assert_allclose(
+        enhanced[:, n_late:][:, last], exact[:, last], rtol=0, atol=TOLERANCE
+    )
+
+
+@pytest.mark.slow
+def test_the_past_fades_with_the_horizon() -> None:
+    """What is left of a difference after k horizons is e^-k of it."""
+    stft = transform(LSTM)
+    hop, horizon = stft.hop_length, LSTM.horizon_frames
+    zeros = np.zeros((1, stream_state_size(LSTM, stft)), np.float32)
+    _, state = session(LSTM).run(None, {"noisy": noise((1, 3000 * hop)), "state": zeros})
+    last = noise((1, 25 * horizon * hop), seed=1)
     aged, _ = session(LSTM).run(None, {"noisy": last, "state": state})
     young, _ = session(LSTM).run(None, {"noisy": last, "state": zeros})
-    late = five_horizons * hop
-    np.testing.assert_allclose(aged[:, late:], young[:, late:], rtol=0, atol=1e-4)
+    left = np.abs(aged - young)[0]
+    assert left[20 * horizon * hop :].max() < 1e-4 < left[: horizon * hop].max()
 
 
 @every_network
@@ -153,7 +166,7 @@ def test_the_graphs_are_sound_and_run_anywhere(config: NetworkConfig) -> None:
     for model in (mask_file(config), stream_file(config)):
         onnx.checker.check_model(model, full_check=True)
         assert _shadowed(model.graph, set()) == set()
-        assert _operators(model.graph) <= ON_CUDA | MORE_ON_CUDA
+        assert _operators(model.graph) <= on_cpu_and_cuda()
 
 
 @pytest.mark.parametrize("opset", [18, 21])
