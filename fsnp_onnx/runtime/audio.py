@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import soundfile as sf
 
@@ -30,3 +31,8 @@ class AudioFormat:
 def reason(error: Exception) -> str:
     """Return libsndfile's own words about an error."""
     return str(getattr(error, "error_string", error)).removeprefix("Error : ").rstrip(".")
+
+
+def has_av() -> bool:
+    """Whether PyAV is installed, which reads what libsndfile does not."""
+    return find_spec("av") is not None
