@@ -89,7 +89,8 @@ def _au(_file: BinaryIO, head: bytes, _size: int) -> Header:
 
 def _voc(_file: BinaryIO, head: bytes, size: int) -> Header:
     (start,) = struct.unpack_from("<H", head, 20)
-    n_bytes = max(int.from_bytes(head[start + 1 : start + 4], "little"), size - start - 4)
+    block = int.from_bytes(head[start + 1 : start + 4], "little")
+    n_bytes = max(block + 1, size - start - 4)  # libsndfile requires a byte behind the block
 
     def with_size(n: int) -> dict[int, bytes]:  # a block that ends before the file does
         return {start + 1: min(max(n, 1) - 1, 0xFFFFFF).to_bytes(3, "little")}
@@ -139,7 +140,9 @@ _PARSERS: dict[bytes, Callable[[BinaryIO, bytes, int], Header]] = {
     rb"\x01[\x04\x03].{16}": partial(_counted, position=26, fields="<I"),
     rb"ALawSoundFile": partial(_counted, position=18, fields=">I"),
     rb"\x00{4}(?:\x01\x00{3}){2}.{8}samplerate\x00": partial(_counted, position=47, fields="<I"),
-    rb"\x00\x00\x03\xe8(?:\x00{3}\x01){2}.{8}samplerate\x00": partial(_counted, position=47, fields=">I"),
+    rb"\x00\x00\x03\xe8(?:\x00{3}\x01){2}.{8}samplerate\x00": partial(
+        _counted, position=47, fields=">I"
+    ),
     rb"MATLAB 5\.0 MAT-file.{107}IM": partial(_counted, position=236, fields="<I"),
     rb"MATLAB 5\.0 MAT-file.{107}MI": partial(_counted, position=236, fields=">I"),
 }
