@@ -20,7 +20,10 @@ and beside the flow::
     audio.py        how sound files store samples, and their endings
     av_decoder.py   files that PyAV reads and libsndfile does not
     tags.py         title, artist, album, date, comment
-    truncation.py   files that end too early
+    containers/     what a file announces, where it ends too early, and headers that are wrong
+    kinds.py        what a file is, by its first bytes
+    resample.py     whole recordings at another rate
+    open_model.py   a file -> the class of its interface
     plot.py         spectrograms
     cpus.py         how many threads
     outputs.py      whole files or none

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
+import io
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,12 +17,22 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError, MissingFileError
-from fsnp_onnx.runtime.audio import AUDIO_EXTENSIONS, AudioFormat, reason
-from fsnp_onnx.runtime.truncation import require_whole
+from fsnp_onnx.runtime import kinds
+from fsnp_onnx.runtime.audio import AudioFormat, has_av, reason
+from fsnp_onnx.runtime.containers.container import Container
+from fsnp_onnx.runtime.containers.framed import read_flac, read_ogg
+from fsnp_onnx.runtime.containers.headers import read_header
+from fsnp_onnx.runtime.containers.mpeg import read_mpeg
+from fsnp_onnx.runtime.containers.spliced import Spliced
+from fsnp_onnx.runtime.tags import read_tags
 
 _UNKNOWN_FRAMES = 1 << 62  # and more
 _NOT_RECOGNISED = 1  # libsndfile's error code for bytes of no format that it reads
-_BLOCK_FRAMES = 1 << 16
+_BLOCK_VALUES = 1 << 16
+_FIRST_BYTES = 1 << 20  # of a stream, which tell whether it is a recording
+_MODELLED = ("PCM_S8", "PCM_16", "PCM_24", "ALAC", "MPEG", "VORBIS", "OPUS")  # of FLAC, too
+_MAX_SAMPLES = 8  # in a byte, of all other codecs
+_REMEDY = "give a sound file such as WAV, FLAC, OGG or MP3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +54,27 @@ class Recording:
     warning: str | None = None
 
 
-def read(source: Path | BinaryIO, name: str | None = None, *, strict: bool = False) -> Recording:  # noqa: ARG001 - truncated files are always refused
-    """Read a whole file.
+def read(source: Path | BinaryIO, name: str | None = None, *, strict: bool = False) -> Recording:
+    """Read a whole file, or what is there of a truncated one.
 
-    A stream need not seek. Messages call the file by its name, default the path. A truncated file is
-    refused; that is found in WAV, AIFF, AU, W64, RF64, CAF, FLAC and MP3, and in Ogg within a page.
+    A stream need not seek. Messages call the file by its name, default the path. A recording that is
+    truncated, which `Recording.warning` says, is refused with ``strict``.
     """
     name = name or (str(source) if isinstance(source, Path) else "the stream")
     try:
-        with _opened(source) as file:
-            samples, audio_format = _read_blocks(file)
+        with _opened(source, name) as file:
+            recording = _decode(file, name)
     except OSError as error:
-        raise MissingFileError(f"cannot read {name} ({error.strerror})") from error
-    except EOFError as error:
-        raise AudioError(f"{name} is truncated: {error}; copy it again") from error
-    except (sf.LibsndfileError, TypeError, ValueError) as error:
-        raise AudioError(f"{name} cannot be decoded: {_cause(Path(name), error)}") from error
-    if samples.size == 0:
-        raise AudioError(f"{name} contains no samples; give a recording of one sample or more")
-    if not np.isfinite(samples).all():
+        raise MissingFileError(f"cannot read {name} ({error.strerror or error})") from error
+    if strict and recording.truncated:
+        remedy = "leave out --strict (strict=True) to enhance what is there"
+        raise AudioError(f"{name} is {recording.warning}; {remedy}")
+    if recording.samples.size == 0:
+        why = recording.warning or "give a recording of one sample or more"
+        raise AudioError(f"{name} contains no samples; {why}")
+    if not np.isfinite(recording.samples).all():
         raise AudioError(f"{name} contains NaN or infinite samples; repair the recording first")
-    return Recording(samples, audio_format)
+    return recording
 
 
 class _Forward(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
@@ -78,40 +89,112 @@ class _Forward(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
 
 
 @contextmanager
-def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+def _opened(source: Path | BinaryIO, name: str) -> Iterator[BinaryIO]:
     """Yield a file that can seek: of a stream, or a path that leads to one, it is a copy."""
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
         if isinstance(source, Path) and source.is_file():
             yield file
             return
         with tempfile.TemporaryFile(prefix="fsnp-") as copy:
+            first = file.read(_FIRST_BYTES)
+            if len(first) == _FIRST_BYTES and not _may_be_sound(first):  # it may never end
+                raise AudioError(f"{name} is not a recording; {_REMEDY}")
+            copy.write(first)
             shutil.copyfileobj(file, copy)
             copy.seek(0)
             yield copy
 
 
-def _read_blocks(stream: BinaryIO) -> tuple[NDArray[np.float32], AudioFormat]:
-    with _Forward(stream) as file:
+def _decode(file: BinaryIO, name: str) -> Recording:
+    head = file.read(kinds.HEAD_BYTES)
+    if kind := kinds.no_sound(head):
+        raise AudioError(f"{name} cannot be decoded: it is {kind}; {_REMEDY}")
+    container = _container(file, head)
+    try:
+        return _decode_container(container)
+    except (sf.LibsndfileError, TypeError, ValueError) as error:
+        if container.missing:
+            text = f"{name} is truncated ({container.missing}) and has nothing before to decode"
+            raise AudioError(f"{text}; copy it again") from error
+        return _decode_otherwise(file, name, kinds.for_pyav(head), error)
+
+
+def _container(file: BinaryIO, head: bytes) -> Container:
+    kind = kinds.container(head[kinds.behind_id3(head) :])
+    if kind == "FLAC":
+        return read_flac(file)
+    if kind == "OGG":
+        return read_ogg(file)
+    mpeg = None if kind or kinds.for_pyav(head) else read_mpeg(file)
+    return mpeg or read_header(file)
+
+
+def _may_be_sound(first: bytes) -> bool:
+    """Whether these are the first bytes of a recording."""
+    if kinds.container(first) or kinds.for_pyav(first) or read_mpeg(io.BytesIO(first)):
+        return True
+    try:
+        return bool(sf.info(io.BytesIO(first)).frames)
+    except (sf.LibsndfileError, TypeError, ValueError):
+        return False
+
+
+def _decode_container(container: Container) -> Recording:
+    n_bytes = container.file.seek(0, os.SEEK_END)
+    container.file.seek(0)
+    with _Forward(container.file) as file:
         audio_format = AudioFormat(
             file.format, file.subtype, file.endian, file.samplerate, file.channels
         )
-        blocks = [np.empty((0, file.channels), np.float32)]
-        while len(block := file.read(_BLOCK_FRAMES, "float32", always_2d=True)):
-            blocks.append(block)
-        knows_its_length = sf.SoundFile.seekable(file) and file.frames < _UNKNOWN_FRAMES
-        n_frames = sum(map(len, blocks))
-        n_expected = file.frames if knows_its_length else n_frames
-        log = file.extra_info
-    if n_frames != n_expected:
-        raise EOFError(f"{n_frames} of {n_expected} samples")
-    require_whole(stream, log)
-    return np.concatenate(blocks), audio_format
+        n_announced = file.frames
+        n_samples = container.without_padding(n_announced)
+        if not file.subtype.startswith(_MODELLED):  # a damaged header may announce anything
+            n_samples = min(n_samples, _MAX_SAMPLES * n_bytes)
+        tags = read_tags(file)
+        samples, error = _read_samples(file, n_samples)
+    if n_announced >= _UNKNOWN_FRAMES:
+        container = replace(container, missing="what follows cannot be decoded" if error else None)
+        n_announced = 0
+    elif file.format == "MP3" and not isinstance(container.file, Spliced):
+        n_announced = 0  # an estimate
+    truncated, warning = container.judge(len(samples), n_announced)
+    return Recording(samples, audio_format, tags, truncated, warning)
 
 
-def _cause(path: Path, error: Exception) -> str:
-    """Return why a file cannot be decoded, and what to do."""
-    ending = path.suffix.lower()
-    if getattr(error, "code", 0) == _NOT_RECOGNISED and ending and ending not in AUDIO_EXTENSIONS:
-        names = f"{shlex.quote(path.name)} {shlex.quote(path.stem + '.wav')}"
-        return f"this format is not supported; convert it to WAV first (ffmpeg -i {names})"
-    return f"{reason(error)}; give a whole sound file such as WAV, FLAC, OGG or MP3"
+def _read_samples(file: sf.SoundFile, n_samples: int) -> tuple[NDArray[np.float32], bool]:
+    """Return what can be decoded, and whether an error was its end.
+
+    It asks for no more than there is: libsndfile goes on beyond the end of some codecs.
+    """
+    blocks = [np.empty((0, file.channels), np.float32)]
+    n_block = max(1, _BLOCK_VALUES // file.channels)
+    while n_samples > 0:
+        block = np.full((min(n_samples, n_block), file.channels), np.nan, np.float32)
+        try:
+            n_read = len(file.read(out=block))
+        except sf.LibsndfileError:
+            is_decoded = ~np.isnan(block[:, -1])
+            blocks.append(block[is_decoded])
+            return np.concatenate(blocks), True
+        if n_read == 0:
+            break
+        blocks.append(block[:n_read])
+        n_samples -= n_read
+    return np.concatenate(blocks), False
+
+
+def _decode_otherwise(file: BinaryIO, name: str, kind: str | None, error: Exception) -> Recording:
+    """Decode what libsndfile does not read, or say what it is."""
+    is_unknown = getattr(error, "code", 0) == _NOT_RECOGNISED
+    if not (kind or is_unknown):
+        raise AudioError(f"{name} cannot be decoded: {reason(error)}; {_REMEDY}") from error
+    if has_av():
+        from fsnp_onnx.runtime.av_decoder import decode_with_av  # noqa: PLC0415 - an extra
+
+        file.seek(0)
+        return decode_with_av(file, name)
+    if kind:
+        remedy = "run pip install 'fsnp-onnx[av]' to read it"
+        raise AudioError(f"{name} cannot be decoded: it is {kind}; {remedy}") from error
+    remedy = "; for rarer ones run pip install 'fsnp-onnx[av]'"
+    raise AudioError(f"{name} cannot be decoded: {reason(error)}; {_REMEDY}{remedy}") from error

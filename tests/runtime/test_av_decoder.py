@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError
+from fsnp_onnx.runtime import decode
 from tests.runtime.signals import noise
 
 pytest.importorskip("av")
@@ -262,3 +263,10 @@ def test_a_codec_without_a_decoder_is_one_line() -> None:
     content = encoded(voice(), "mov", "pcm_s24le").replace(b"in24", b"zzzz")
     with pytest.raises(AudioError, match="FFmpeg has no decoder for its sound"):
         decode_with_av(io.BytesIO(content), "x")
+
+
+def test_a_recording_is_read_through_the_one_door(tmp_path: Path) -> None:
+    (tmp_path / "talk.m4a").write_bytes(encoded(voice(), "ipod", "aac", tags={"title": "Talk"}))
+    found = decode.read(tmp_path / "talk.m4a")
+    assert found.samples.shape == (N_SAMPLES, 1)
+    assert found.tags == {"title": "Talk"}
