@@ -70,6 +70,7 @@ clean:
 	$(PIP) -e '.[cpu,plot]'
 	@touch $@
 
-.venv/develop: pyproject.toml constraints-dev.txt | .venv/bin/python
-	$(PIP) -c constraints-dev.txt -e '.[cpu,export,plot,urls,ray,training,bench,test,lint]'
+.venv/develop: pyproject.toml constraints-dev.txt examples/agents.txt | .venv/bin/python
+	$(PIP) -c constraints-dev.txt -e '.[cpu,av,export,live,plot,urls,ray,training,bench,test,lint]'
+	$(PIP) --no-deps -r examples/agents.txt
 	@touch $@ .venv/runtime

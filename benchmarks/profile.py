@@ -14,6 +14,7 @@ from benchmarks.rounds import alternate, timed
 from benchmarks.speech import noisy_speech
 from fsnp_onnx import Enhancer
 from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.session import Session
 from fsnp_onnx.runtime.stft import stft
 
 
@@ -34,7 +35,7 @@ def _measure(
     path: Path, noisy: NDArray[np.float32], rate_hz: int, threads: int, repeats: int
 ) -> dict[str, Any]:
     enhancer = Enhancer(path, provider="cpu", threads=threads)
-    model = MaskModel(path, provider="cpu", threads=threads)
+    model = MaskModel(Session(path, "cpu", threads=threads))
     spec = model.spec.stft
     spectrum = stft(noisy, spec, spec.n_frames(noisy.size))[None]
     whole = {

@@ -5,7 +5,7 @@ The package, in the order things flow::
     network/   FullSubNet+ in torch, and its configuration
     export/    checkpoint -> network -> graph -> verification -> model.onnx   (extra [export])
     spec.py    ModelSpec: what a file says about itself
-    runtime/   noisy samples -> spectrum -> model.onnx -> mask -> enhanced samples
+    runtime/   noisy samples -> spectrum -> model.onnx -> mask -> enhanced samples, whole or live
     batch/     many recordings: inputs, processes, Ray, journal
     cli/       fsnp-export, fsnp-enhance, fsnp-doctor
     errors.py  FsnpError and its family
@@ -48,19 +48,20 @@ if TYPE_CHECKING:
     from fsnp_onnx.batch.cluster import Cluster
     from fsnp_onnx.batch.files import Progress, enhance_files
     from fsnp_onnx.batch.worker import Failed
+    from fsnp_onnx.export.checkpoint import FoundWeights
     from fsnp_onnx.export.fidelity import VariantDifference
     from fsnp_onnx.export.identify import Inferred
-    from fsnp_onnx.export.options import ExportOptions, Precision
+    from fsnp_onnx.export.options import ExportOptions, Interface, Precision
     from fsnp_onnx.export.pipeline import ExportedFile, ExportReport, export_checkpoint
     from fsnp_onnx.network.config import MulcaVariant, NetworkConfig
+    from fsnp_onnx.probes import Probe, SpeechProbe
     from fsnp_onnx.runtime.enhancer import Enhancer
     from fsnp_onnx.runtime.ort import Provider
     from fsnp_onnx.runtime.recording import Done
+    from fsnp_onnx.runtime.stream import Stream
     from fsnp_onnx.spec import (
         MaskSpec,
         ModelSpec,
-        Probe,
-        SpeechProbe,
         StateSpec,
         StftSpec,
         TensorSpec,
@@ -80,9 +81,11 @@ __all__ = [
     "ExportReport",
     "ExportedFile",
     "Failed",
+    "FoundWeights",
     "FsnpError",
     "Inferred",
     "InstallError",
+    "Interface",
     "JournalError",
     "ManifestError",
     "MaskSpec",
@@ -101,6 +104,7 @@ __all__ = [
     "SpeechProbe",
     "StateSpec",
     "StftSpec",
+    "Stream",
     "TensorSpec",
     "VariantDifference",
     "VerificationError",
@@ -113,15 +117,18 @@ _HOMES: Final = {
     "batch.cluster": "Cluster",
     "batch.files": "Progress enhance_files",
     "batch.worker": "Failed",
+    "export.checkpoint": "FoundWeights",
     "export.fidelity": "VariantDifference",
     "export.identify": "Inferred",
-    "export.options": "ExportOptions Precision",
+    "export.options": "ExportOptions Interface Precision",
     "export.pipeline": "ExportReport ExportedFile export_checkpoint",
     "network.config": "MulcaVariant NetworkConfig",
+    "probes": "Probe SpeechProbe",
     "runtime.enhancer": "Enhancer",
     "runtime.ort": "Provider",
     "runtime.recording": "Done",
-    "spec": "MaskSpec ModelSpec Probe SpeechProbe StateSpec StftSpec TensorSpec",
+    "runtime.stream": "Stream",
+    "spec": "MaskSpec ModelSpec StateSpec StftSpec TensorSpec",
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -15,14 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ModelFileError
+from fsnp_onnx.probes import Probe, SpeechProbe
 
 METADATA_KEY: Final = "fsnp_onnx"
 FORMAT: Final = 2
 SAMPLE_RATES_HZ: Final = (100, 10_000_000)
 
-INTERFACES: Final = ("mask",)
+INTERFACES: Final = ("mask", "waveform", "stream")
 INPUT_NAMES: Final = ("noisy_real", "noisy_imag")
 OUTPUT_NAME: Final = "mask"
+NOISY: Final = "noisy"
+ENHANCED: Final = "enhanced"
 
 _MAX_N_FFT = 1 << 16
 _LEAST_OVERLAP = 1e-2  # of the summed squared windows, which the inverse transform divides by
@@ -116,46 +119,17 @@ class StateSpec:
     Attributes:
         input: Name of the input that takes it, float32 [batch, size].
         output: Name of the output that returns it.
-        size: Numbers per row of the batch.
+        size: Numbers per row of the batch, 1 or more.
     """
 
     input: str
     output: str
     size: int
 
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One line of the verification report.
-
-    Attributes:
-        n_frames: Length of the probe in frames.
-        batch: Number of utterances run at once.
-        max_abs_error: max |file - float64 network| over the compressed mask.
-        tolerance: Largest ``max_abs_error`` that passes.
-        snr_db: Energy of the reference mask over the energy of the difference, in dB.
-    """
-
-    n_frames: int
-    batch: int
-    max_abs_error: float
-    tolerance: float
-    snr_db: float
-
-
-@dataclass(frozen=True, slots=True)
-class SpeechProbe:
-    """What quantisation did to one recording of speech.
-
-    Attributes:
-        recording: What was enhanced.
-        snr_db: Energy of the float32 file's output over the energy of the difference, in dB.
-        min_snr_db: Smallest ``snr_db`` that passes.
-    """
-
-    recording: str
-    snr_db: float
-    min_snr_db: float
+    def __post_init__(self) -> None:
+        """Check that there is a state."""
+        if self.size < 1:
+            raise ValueError(f"{self}: expected a size of 1 or more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +137,14 @@ class ModelSpec:
     """Everything a client needs to run an exported file, and where the file comes from.
 
     Attributes:
-        stft: Transform that the inputs must come from.
-        mask: Compression of the output.
-        interface: What goes in and out; fixes `inputs` and `outputs`.
-        state: What is handed from call to call; None for files without state.
-        min_frames: Shortest input in frames.
+        stft: Transform that the mask is for.
+        mask: Compression of the mask.
+        interface: What goes in and out, "mask", "waveform" or "stream"; fixes `inputs` and `outputs`.
+        state: What a stream hands from call to call; None for the other interfaces.
+        latency_samples: How far the output of a stream is behind its input; else None.
+        causal: Whether the network looks ahead by no more than `look_ahead` frames.
+        horizon_frames: Memory of the running means of a causal network in frames; else None.
+        min_frames: Shortest input in frames; files of waveforms fill up shorter ones by themselves.
         look_ahead: Future frames that the sub-band model sees.
         mulca: Variant of the MulCA channel attention, None for networks without MulCA.
         precision: Arithmetic of the graph, "float32", or "int8" for a quantised LSTM.
@@ -175,12 +152,19 @@ class ModelSpec:
         provenance: Exporter, versions, opset, checkpoint sha256 and epoch.
         verification: One entry per probe; of an int8 file, of the float32 graph it comes from.
         quantization: How far an int8 file is from that float32 graph, one entry per recording.
+
+    Example:
+        >>> ModelSpec(StftSpec(), interface="waveform").inputs
+        (TensorSpec(name='noisy', shape=('batch', 'samples')),)
     """
 
     stft: StftSpec
     mask: MaskSpec = field(default_factory=MaskSpec)
     interface: str = "mask"
     state: StateSpec | None = None
+    latency_samples: int | None = None
+    causal: bool = False
+    horizon_frames: int | None = None
     min_frames: int = 1
     look_ahead: int = 2
     mulca: str | None = None
@@ -191,19 +175,42 @@ class ModelSpec:
     quantization: tuple[SpeechProbe, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the numbers of frames."""
+        """Check the numbers, and that what belongs together is there together."""
         if self.min_frames < 1 or self.look_ahead < 0:
             raise ValueError(f"{self}: expected min_frames of 1 or more, look_ahead of 0 or more")
+        if self.interface not in INTERFACES:
+            raise ValueError(f"{self}: expected an interface of {', '.join(INTERFACES)}")
+        streams = self.interface == "stream"
+        if (self.state is not None) != streams or (streams and not self.causal):
+            raise ValueError(f"{self}: expected a state if and only if a causal network streams")
+        for value, present in (
+            (self.latency_samples, streams),
+            (self.horizon_frames, self.causal),
+        ):
+            if (value is None or value < 1) if present else value is not None:
+                raise ValueError(
+                    f"{self}: expected latency_samples of streams and horizon_frames of causal "
+                    "networks, 1 or more, and null elsewhere"
+                )
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Inputs of the graph, in order."""
-        return tuple(TensorSpec(n, ("batch", self.stft.n_freqs, "frames")) for n in INPUT_NAMES)
+        if self.interface == "mask":
+            shape = ("batch", self.stft.n_freqs, "frames")
+            return tuple(TensorSpec(name, shape) for name in INPUT_NAMES)
+        noisy = TensorSpec(NOISY, ("batch", "samples"))
+        state = self.state
+        return (noisy, TensorSpec(state.input, ("batch", state.size))) if state else (noisy,)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """Outputs of the graph, in order."""
-        return (TensorSpec(OUTPUT_NAME, ("batch", 2, self.stft.n_freqs, "frames")),)
+        if self.interface == "mask":
+            return (TensorSpec(OUTPUT_NAME, ("batch", 2, self.stft.n_freqs, "frames")),)
+        enhanced = TensorSpec(ENHANCED, ("batch", "samples"))
+        state = self.state
+        return (enhanced, TensorSpec(state.output, ("batch", state.size))) if state else (enhanced,)
 
     def to_metadata(self) -> str:
         """Return the JSON text that goes into the file, keys sorted."""
@@ -245,8 +252,8 @@ def _from_document(document: dict[str, Any]) -> ModelSpec:
         document = _upgraded(document)
     if document["interface"] not in INTERFACES:
         raise ModelFileError(
-            f"model file has interface {document['interface']!r}, this version runs "
-            f"{' and '.join(INTERFACES)}; upgrade fsnp-onnx"
+            f"model file has interface {document['interface']!r}, this version knows "
+            f"{', '.join(INTERFACES)}; upgrade fsnp-onnx"
         )
     present = document.keys() & {f.name for f in fields(ModelSpec)} | {"mask", "verification"}
     spec: ModelSpec = _value("the document", {key: document[key] for key in present}, "ModelSpec")
@@ -268,7 +275,10 @@ def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
     return document | {"interface": "mask"}
 
 
-_SCALARS: Final = {"int": (int,), "float": (int, float), "str": (str,), "dict[str, Any]": (dict,)}
+_SCALARS: Final = {
+    "int": (int,), "float": (int, float), "str": (str,), "bool": (bool,),
+    "dict[str, Any]": (dict,),
+}  # fmt: skip
 _TABLES: Final = {
     c.__name__: c for c in (StftSpec, MaskSpec, StateSpec, Probe, SpeechProbe, ModelSpec)
 }

@@ -9,15 +9,19 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 from starlette.testclient import TestClient
 
 from fsnp_onnx import Enhancer
+from fsnp_onnx.export.graph.waveform import waveform_model
+from fsnp_onnx.spec import METADATA_KEY
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -73,8 +77,19 @@ def headings(document: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+@pytest.fixture(scope="session")
+def waveform_file() -> bytes:
+    """The bundled model with the interface waveform."""
+    spec = Enhancer(MODEL).spec
+    model = waveform_model(onnx.load(MODEL), spec)
+    metadata = replace(spec, interface="waveform").to_metadata()
+    onnx.helper.set_model_props(model, {METADATA_KEY: metadata})
+    content: bytes = model.SerializeToString()
+    return content
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, waveform_file: bytes) -> Path:
     """Return a folder with the files that the documents speak of."""
     noisy, sample_rate = soundfile.read(SAMPLE, dtype="float32")
     (tmp_path / "recordings" / "deep").mkdir(parents=True)
@@ -84,6 +99,7 @@ def folder(tmp_path: Path) -> Path:
         tmp_path / "recordings" / "deep" / "second.wav", noisy[16000:30000], sample_rate
     )
     shutil.copy(MODEL, tmp_path / "model.onnx")
+    (tmp_path / "waveform.onnx").write_bytes(waveform_file)
     shutil.copy(GOLDEN.with_suffix(".tar"), tmp_path / "best_model.tar")
     shutil.copy(GOLDEN.with_suffix(".toml"), tmp_path / "train.toml")
     return tmp_path
@@ -141,10 +157,12 @@ def test_commands_that_are_not_run_have_options_that_exist() -> None:
                 assert option in help_text
 
 
-def test_the_client_of_the_format_page_gives_the_samples_that_the_package_gives(
-    folder: Path,
+@pytest.mark.parametrize("interface", ["mask", "waveform"])
+def test_the_clients_of_the_format_page_give_the_samples_that_the_package_gives(
+    folder: Path, interface: str
 ) -> None:
-    (client,) = [b for b in blocks() if b.document.name == "format.md" and b.language == "python"]
+    python = [b for b in blocks() if b.document.name == "format.md" and b.language == "python"]
+    (client,) = [b for b in python if f'!= "{interface}"' in b.code]
     noisy, sample_rate = soundfile.read(SAMPLE, frames=5 * 256 + 255, dtype="float32")
     soundfile.write(folder / "noisy.wav", noisy, sample_rate, subtype="FLOAT")
     run(client, folder)

@@ -25,6 +25,7 @@ RESULTS = {
     "ExportReport",
     "ExportedFile",
     "Failed",
+    "FoundWeights",
     "Inferred",
     "MaskSpec",
     "ModelSpec",

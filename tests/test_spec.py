@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fsnp_onnx.errors import ModelFileError
-from fsnp_onnx.spec import ModelSpec, Probe, SpeechProbe, StateSpec, StftSpec
+from fsnp_onnx.probes import Probe, SpeechProbe
+from fsnp_onnx.spec import ModelSpec, StateSpec, StftSpec
 
 SPEC = ModelSpec(
     StftSpec(48000, 1024, 960, 480),
@@ -19,14 +20,25 @@ SPEC = ModelSpec(
     provenance={"epoch": None, "opset": 18},
     verification=(Probe(8, 1, 1e-7, 2e-5, 120.5), Probe(90, 2, 3e-7, 2e-5, 118.0)),
 )
+WAVEFORM = replace(
+    SPEC, interface="waveform", verification=(Probe(8, 3, 1e-7, 1e-5, 120.5, n_samples=255),)
+)
+STREAM = replace(
+    SPEC,
+    interface="stream",
+    state=StateSpec("state", "next_state", 4096),
+    latency_samples=1440,
+    causal=True,
+    horizon_frames=125,
+)
 
 
 def test_metadata_comes_back_as_it_was() -> None:
     assert ModelSpec.from_metadata(SPEC.to_metadata()) == SPEC
 
 
-def test_state_comes_back_as_it_was() -> None:
-    spec = replace(SPEC, state=StateSpec("state", "next_state", 4096))
+@pytest.mark.parametrize("spec", [WAVEFORM, STREAM], ids=["waveform", "stream"])
+def test_files_of_samples_come_back_as_they_were(spec: ModelSpec) -> None:
     assert ModelSpec.from_metadata(spec.to_metadata()) == spec
 
 
@@ -38,6 +50,48 @@ def test_any_client_finds_the_tensors() -> None:
         {"name": "noisy_imag", "shape": ["batch", 513, "frames"]},
     ]
     assert document["outputs"] == [{"name": "mask", "shape": ["batch", 2, 513, "frames"]}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "inputs", "outputs"),
+    [
+        (WAVEFORM, {"noisy": ["batch", "samples"]}, {"enhanced": ["batch", "samples"]}),
+        (
+            STREAM,
+            {"noisy": ["batch", "samples"], "state": ["batch", 4096]},
+            {"enhanced": ["batch", "samples"], "next_state": ["batch", 4096]},
+        ),
+    ],
+    ids=["waveform", "stream"],
+)
+def test_any_client_finds_the_tensors_of_samples(
+    spec: ModelSpec, inputs: dict[str, Any], outputs: dict[str, Any]
+) -> None:
+    document = json.loads(spec.to_metadata())
+    assert {tensor["name"]: tensor["shape"] for tensor in document["inputs"]} == inputs
+    assert {tensor["name"]: tensor["shape"] for tensor in document["outputs"]} == outputs
+
+
+@pytest.mark.parametrize(
+    ("spec", "change"),
+    [
+        (SPEC, {"interface": "samples"}),
+        (SPEC, {"state": StateSpec("state", "next_state", 8)}),
+        (WAVEFORM, {"latency_samples": 512}),
+        (WAVEFORM, {"horizon_frames": 125}),
+        (WAVEFORM, {"causal": True}),
+        (STREAM, {"state": None}),
+        (STREAM, {"latency_samples": None}),
+        (STREAM, {"latency_samples": 0}),
+        (STREAM, {"horizon_frames": None}),
+        (STREAM, {"horizon_frames": 0}),
+        (STREAM, {"causal": False, "horizon_frames": None}),
+    ],
+    ids=str,
+)
+def test_what_does_not_belong_together_is_refused(spec: ModelSpec, change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        replace(spec, **change)
 
 
 FORMAT_1 = {
@@ -92,10 +146,10 @@ def test_another_format_is_refused_by_number(version: Any) -> None:
         ModelSpec.from_metadata(text)
 
 
-@pytest.mark.parametrize("interface", ["waveform", "stream", None, 3])
+@pytest.mark.parametrize("interface", ["samples", None, 3])
 def test_an_unknown_interface_is_refused_by_name(interface: Any) -> None:
     text = json.dumps(json.loads(SPEC.to_metadata()) | {"interface": interface})
-    message = rf"has interface {interface!r}, this version runs mask; upgrade fsnp-onnx"
+    message = rf"has interface {interface!r}, this version knows mask, waveform, stream; upgrade fsnp-onnx"
     with pytest.raises(ModelFileError, match=message):
         ModelSpec.from_metadata(text)
 
@@ -167,6 +221,10 @@ def test_a_damaged_transform_is_refused(stft: Any) -> None:
         {"state": 3},
         {"state": {"input": "state", "output": "next_state"}},
         {"state": {"input": "state", "output": "next_state", "size": 4096.0}},
+        {"state": {"input": "state", "output": "next_state", "size": 0}},
+        {"causal": 1},
+        {"latency_samples": 512},
+        {"horizon_frames": "125"},
     ],
     ids=str,
 )

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsnp_onnx.batch.cluster import Cluster, enhance_on_cluster, require_ray
-from fsnp_onnx.batch.inputs import add_inputs, add_manifest, given_name
+from fsnp_onnx.batch.inputs import OnPassedOver, add_inputs, add_manifest, given_name
 from fsnp_onnx.batch.jobs import Job, Plan
 from fsnp_onnx.batch.worker import Failed, Settings, enhance_job
 from fsnp_onnx.errors import ArgumentError, FsnpError, OutputError
-from fsnp_onnx.runtime.arguments import check_limit, check_provider
+from fsnp_onnx.runtime.arguments import Channels, SignalOptions, check_provider, check_signal
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, Enhancer
 from fsnp_onnx.runtime.ort import Provider
@@ -55,7 +55,11 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
     threads: int | None = None,
     device_id: int = 0,
     attenuation_limit_db: float | None = None,
+    strength: float = 1.0,
+    channels: Channels = "each",
     plot: Name | None = None,
+    residual: Name | None = None,
+    strict: bool = False,
     recursive: bool = False,
     jobs: int | None = None,
     cluster: Cluster | None = None,
@@ -63,6 +67,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
     resume: bool = False,
     force: bool = False,
     on_progress: Callable[[Progress], object] | None = None,
+    on_passed_over: OnPassedOver = lambda *_: None,
 ) -> Generator[Done | Failed]:
     """Enhance files, folders and URLs, and yield one result for each recording.
 
@@ -87,7 +92,13 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         device_id: Number of the CUDA device on this machine.
         attenuation_limit_db: No bin of a spectrum is attenuated by more, 0 dB or more; None for no
             limit.
+        strength: How much of the noise is removed, 0 (the output is the input) to 1.
+        channels: "each" enhances every channel by itself; "linked" applies one mask, from the mean of
+            the channels, to all, so that a stereo image does not move (see `Enhancer.enhance`).
         plot: PNG file for both spectrograms of one recording (extra ``[plot]``).
+        residual: Sound file for what was removed from one recording, input minus output.
+        strict: Truncated recordings fail. Default: what is there is enhanced, and ``truncated`` and
+            ``warning`` of the result tell.
         recursive: Search subfolders.
         jobs: Recordings at a time, each in a process with a model of its own; a script that asks for
             2 or more does so below ``if __name__ == "__main__":``. Default: 1, in this process; on
@@ -97,6 +108,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         resume: Continue the run in the journal. Finished recordings are yielded with ``skipped=True``.
         force: Replace existing outputs; inputs and the model are never replaced.
         on_progress: Called with a `Progress` when a recording begins and when it has ended.
+        on_passed_over: Called with name and reason of each file of a folder that is not enhanced.
 
     Returns:
         An iterator over results, in the order in which the recordings end.
@@ -125,22 +137,25 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
     given = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
     names = [given_name("inputs", name) for name in given]
     target = None if output is None else given_name("output", output)
-    table, picture, log = (
+    files = {"manifest": manifest, "plot": plot, "residual": residual, "journal": journal}
+    table, picture, removed, log = (
         None if value is None else Path(given_name(argument, value))
-        for argument, value in (("manifest", manifest), ("plot", plot), ("journal", journal))
+        for argument, value in files.items()
     )
     if not isinstance(model, bytes):
         model = DEFAULT_MODEL if model is None else Path(given_name("model", model))
-    settings = Settings(model, provider, threads, device_id, attenuation_limit_db, picture)
+    signal = SignalOptions(
+        attenuation_limit_db=attenuation_limit_db, strength=strength, channels=channels
+    )
+    settings = Settings(model, provider, threads, device_id, signal, picture, removed, strict)
     _check(settings, jobs, cluster)
     if resume and log is None:
         raise ArgumentError("resume", "needs a journal, which records what is finished")
     with ExitStack() as stack:
         kept = [str(path) for path in (model, table) if isinstance(path, Path)]
         plan = stack.enter_context(closing(Plan(kept)))
-        _fill(plan, names, target, table, recursive=recursive)
-        if picture:
-            _check_plot(picture, plan, log, force=force)
+        _fill(plan, names, target, table, recursive, on_passed_over)
+        _check_beside(settings, plan, log, force=force)
         engine = _engine(settings, jobs, cluster, n_jobs=len(plan))
         book = None
         if log:
@@ -160,15 +175,20 @@ def _check(settings: Settings, jobs: int | None, cluster: Cluster | None) -> Non
     if jobs is not None and not (type(jobs) is int and jobs >= 1):
         raise ArgumentError("jobs", f"is {jobs!r}; give 1 or more")
     check_provider(settings.provider, settings.threads, settings.device_id)
-    check_limit(settings.attenuation_limit_db)
+    check_signal(settings.signal)
     if cluster and settings.device_id:
         raise ArgumentError("device_id", "applies only to this machine; Ray gives each job its GPU")
-    if cluster and settings.plot:
-        raise ArgumentError("plot", "is drawn on this machine only; leave the cluster out")
+    for argument in settings.beside() if cluster else ():
+        raise ArgumentError(argument, "is written on this machine only; leave the cluster out")
 
 
 def _fill(
-    plan: Plan, names: list[str], output: str | None, manifest: Path | None, *, recursive: bool
+    plan: Plan,
+    names: list[str],
+    output: str | None,
+    manifest: Path | None,
+    recursive: bool,  # noqa: FBT001 - private
+    on_passed_over: OnPassedOver,
 ) -> None:
     if manifest:
         if names or output is not None or recursive:
@@ -176,19 +196,24 @@ def _fill(
             raise ArgumentError("manifest", problem)
         add_manifest(plan, manifest)
     elif names:
-        add_inputs(plan, names, output, recursive=recursive)
+        add_inputs(plan, names, output, recursive=recursive, on_passed_over=on_passed_over)
     else:
         raise ArgumentError("inputs", "is missing; give sound files, folders or a manifest")
 
 
-def _check_plot(plot: Path, plan: Plan, journal: Path | None, *, force: bool) -> None:
-    if len(plan) > 1:
-        raise ArgumentError("plot", f"draws one recording, not {len(plan)}")
-    require_matplotlib()
-    plan.require_free(str(plot), force=force)
-    others = [Path(job.target) for job in plan.jobs(longest_first=False)]
-    if any(same_file(plot, other) for other in (*others, *filter(None, [journal]))):
-        raise OutputError(f"{plot} is another output of this run; give another file for the plot")
+def _check_beside(settings: Settings, plan: Plan, journal: Path | None, *, force: bool) -> None:
+    others = [journal] if journal else []
+    for argument, path in settings.beside().items():
+        if len(plan) > 1:
+            raise ArgumentError(argument, f"is for one recording, not {len(plan)}")
+        plan.require_free(str(path), force=force)
+        others += [Path(job.target) for job in plan.jobs(longest_first=False)]
+        if any(same_file(path, other) for other in others):
+            problem = f"is another output of this run; give another file for the {argument}"
+            raise OutputError(f"{path} {problem}")
+        others.append(path)
+    if settings.plot:
+        require_matplotlib()
 
 
 def _engine(

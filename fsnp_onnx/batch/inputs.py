@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import soundfile as sf
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Plan
 from fsnp_onnx.batch.manifest import SUFFIXES, read_rows
+from fsnp_onnx.batch.search import search
 from fsnp_onnx.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -19,6 +23,9 @@ from fsnp_onnx.errors import (
     MissingFileError,
     OutputError,
 )
+from fsnp_onnx.runtime.audio import AUDIO_EXTENSIONS, AV_EXTENSIONS, ending_of
+
+OnPassedOver = Callable[[str, str], object]  # called with a path or URL and the reason
 
 
 def given_name(argument: str, value: object) -> str:
@@ -41,8 +48,15 @@ def add_manifest(plan: Plan, manifest: Path) -> None:
         raise ManifestError(f"{manifest} lists no recordings; give rows with input and output")
 
 
-def add_inputs(plan: Plan, inputs: Sequence[str], output: str | None, *, recursive: bool) -> None:
-    """Add files, folders and URLs to a plan."""
+def add_inputs(
+    plan: Plan,
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    recursive: bool,
+    on_passed_over: OnPassedOver = lambda *_: None,
+) -> None:
+    """Add files, folders and URLs to a plan; files of a folder that are no sound are reported."""
     names = [_plain(name) for name in inputs]
     if output is None:
         for name in names:
@@ -55,7 +69,7 @@ def add_inputs(plan: Plan, inputs: Sequence[str], output: str | None, *, recursi
         return
     for name in names:
         try:
-            _add_to_folder(plan, name, target, recursive=recursive)
+            _add_to_folder(plan, name, target, recursive, on_passed_over)
         except OutputError:
             raise  # concerns the plan as a whole
         except (FsnpError, OSError) as error:
@@ -67,14 +81,20 @@ def _beside(name: str) -> str:
         raise ArgumentError(
             "output", f"is missing; input {name} is a folder, so give an output folder"
         )
-    stem, ending = os.path.splitext(name)  # noqa: PTH122 - also of a URL
+    stem, ending = _split(name, name)
     return f"{stem}.enhanced{ending}"
 
 
-def _add_to_folder(plan: Plan, name: str, output: str, *, recursive: bool) -> None:
+def _add_to_folder(
+    plan: Plan,
+    name: str,
+    output: str,
+    recursive: bool,  # noqa: FBT001 - private
+    on_passed_over: OnPassedOver,
+) -> None:
     """Add one input, a file or a folder, to an output folder."""
     if not storage.is_folder(name):
-        plan.add(name, storage.below(output, storage.last_name(name)))
+        _add(plan, name, storage.below(output, storage.last_name(name)))
         return
 
     def note(error: OSError) -> None:
@@ -82,12 +102,43 @@ def _add_to_folder(plan: Plan, name: str, output: str, *, recursive: bool) -> No
         plan.failed[folder] = MissingFileError(f"cannot read {folder} ({error.strerror})")
 
     holds_none = True
-    for found in storage.sound_files(name, output, recursive=recursive, on_error=note):
-        plan.add(found.source, storage.below(output, found.relative), found.size)
+    for found in search(name, output, recursive=recursive, on_error=note):
+        if found.passed_over:
+            on_passed_over(found.source, found.passed_over)
+            continue
+        _add(plan, found.source, storage.below(output, found.relative), found.size)
         holds_none = False
     if holds_none and name not in plan.failed:
         hint = "" if recursive else "; use --recursive (recursive=True) to search subfolders"
         raise AudioError(f"{name} contains no sound files such as .wav, .flac, .ogg or .mp3{hint}")
+
+
+def _add(plan: Plan, source: str, target: str, size: int | None = None) -> None:
+    """Add a recording whose output may need another ending than its input."""
+    stem, ending = _split(target, source)
+    try:
+        plan.add(source, stem + ending, size)
+    except OutputError:
+        if target == stem + ending:
+            raise
+        plan.add(source, target + ending, size)  # beside talk.wav, talk.m4a becomes talk.m4a.wav
+
+
+def _split(target: str, source: str) -> tuple[str, str]:
+    """Split the name of an output into stem and ending, by default those of its source.
+
+    A container that cannot be written becomes WAV. A name without the ending of a sound file gets
+    the one of the source's content.
+    """
+    stem, ending = os.path.splitext(target)  # noqa: PTH122 - also of a URL
+    if ending.lower() in AUDIO_EXTENSIONS:
+        return stem, ending
+    if ending.lower() in AV_EXTENSIONS:
+        return stem, ".wav"
+    with suppress(sf.LibsndfileError):
+        if os.path.isfile(source):  # noqa: PTH113 - not a pipe, which can be read only once
+            return target, ending_of(sf.info(source).format)
+    return target, ".wav"
 
 
 def _plain(given: str) -> str:

@@ -44,6 +44,9 @@ _STEPS = {
 _REMEDY = "use --force (force=True) instead of --resume to replace it, or give another journal"
 _EXISTS = "use --resume (resume=True) to continue it, or --force (force=True) to replace it"
 _START = b'{"status": "run"'
+# what versions did that wrote no such fields
+_RUN_BEFORE = {"strength": 1.0, "channels": "each"}
+_DONE_BEFORE = {"skipped": True, "truncated": False, "warning": None}
 
 
 class Journal:
@@ -56,8 +59,9 @@ class Journal:
         self._path = path
         self._run = {
             "model_sha256": hashlib.sha256(settings.model_bytes()).hexdigest(),
-            "attenuation_limit_db": settings.attenuation_limit_db,
+            **settings.signal,
         }
+        self._strict = settings.strict
         self._file: TextIO | None = None
         self._continues = False
         self._lock = _locked(path)
@@ -99,11 +103,12 @@ class Journal:
         earlier = self._earlier_value("done", job)
         if not earlier or self._earlier_value("stamp", job) != str([*storage.stamp(job.source)]):
             return None
-        row = json.loads(earlier)
-        names = {field.name for field in fields(Done)} - {"skipped"}
-        if not names <= row.keys() or not storage.exists(job.target):
+        row = _DONE_BEFORE | json.loads(earlier)
+        names = {field.name for field in fields(Done)}
+        is_refused = self._strict and row["truncated"]
+        if is_refused or not names <= row.keys() or not storage.exists(job.target):
             return None
-        return Done(**{name: row[name] for name in names}, skipped=True)
+        return Done(**{name: row[name] for name in names})
 
     def is_own(self, job: Job) -> bool:
         """Whether an earlier run may have written this output, and nobody else."""
@@ -120,7 +125,8 @@ class Journal:
             if self._file is None:
                 self._file = self._path.open("a" if self._continues else "w", encoding="utf-8")
                 if not self._continues:
-                    self._file.write(json.dumps({"status": "run", **self._run}) + "\n")
+                    start = {"status": "run", **self._run, "strict": self._strict}
+                    self._file.write(json.dumps(start, default=float) + "\n")
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
         except OSError as error:
@@ -152,10 +158,11 @@ class Journal:
             Job(os.fsdecode(source), os.fsdecode(target), token).remove_partial()
 
     def _require_same_settings(self, row: dict[str, Any]) -> None:
+        earlier = _RUN_BEFORE | row
         for name, value in self._run.items():
-            if row.get(name) != value:
+            if earlier.get(name) != value:
                 raise JournalError(
-                    f"{self._path} is of a run with {name} {row.get(name)}, this one has {value}; "
+                    f"{self._path} is of a run with {name} {earlier.get(name)}, this one has {value}; "
                     "give the same settings or another journal"
                 )
 

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from fsnp_onnx.errors import AudioError, InstallError, MissingFileError, OutputError
-from fsnp_onnx.runtime.audio import AUDIO_EXTENSIONS
 from fsnp_onnx.runtime.outputs import partial_file
 
 T = TypeVar("T")
 
 _MOVING = {"file", "sftp", "smb"}  # have files that can be moved; object stores copy them instead
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One sound file: its path or URL, its path below the folder with "/", its size in bytes."""
-
-    source: str
-    relative: str
-    size: int
-
-
-def _is_sound(name: str) -> bool:
-    """Whether a file is to be enhanced, by its name."""
-    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO_EXTENSIONS
 
 
 def is_url(name: str) -> bool:
@@ -89,54 +72,15 @@ def stamp(name: str) -> tuple[int, str]:
     return status.st_size, str(status.st_mtime_ns)
 
 
-def sound_files(
-    name: str, output: str, *, recursive: bool, on_error: Callable[[OSError], None]
-) -> Iterator[Found]:
-    """Yield the sound files of a folder, sorted by name, and then those of the subfolders.
-
-    Hidden files, links to folders and what lies in ``output`` are passed over. ``on_error`` is
-    called for each folder of a path that cannot be read.
-    """
-    if is_url(name):
-        yield from _sound_files_behind(name, output, recursive=recursive)
-        return
-    own = os.path.realpath(output)
-    if Path(os.path.realpath(name)).is_relative_to(own):
-        own = ""
-    for at, folders, files in os.walk(name, onerror=on_error):
-        kept = sorted(folders) if recursive else []
-        folders[:] = (folder for folder in kept if os.path.realpath(Path(at, folder)) != own)
-        for path in (Path(at, file) for file in sorted(files) if _is_sound(file)):
-            if (size := _size(path, own)) is not None:
-                yield Found(str(path), path.relative_to(name).as_posix(), size)
-
-
-def _size(path: Path, own: str) -> int | None:
-    """Return the size of a file, None if it is not a file or lies in the output."""
-    if own and path.is_symlink() and Path(os.path.realpath(path)).is_relative_to(own):
-        return None
-    try:
-        status = path.stat()
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
-    except OSError:  # it has gone, or is a link to where this process may not look
-        return None
-
-
-def _sound_files_behind(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
+def walk(url: str, *, recursive: bool) -> Iterator[tuple[str, list[str], dict[str, int]]]:
+    """Yield each folder behind a URL: its path below, its subfolders, its files with their sizes."""
     fs, root = _filesystem(url)
-    root, own = root.rstrip("/"), output.rstrip("/")
-    base = url.rstrip("/")
-    walk = fs.walk(root, maxdepth=None if recursive else 1, detail=True, on_error="raise")
-    while step := _asked(url, lambda *_: next(walk, None)):
-        folder, _, files = step
-        below = folder.rstrip("/")[len(root) :].strip("/")
-        at = f"{base}/{below}".rstrip("/")
-        if at != base and f"{at}/".startswith(f"{own}/"):
-            continue
-        for name, info in sorted(files.items()):
-            if _is_sound(name):
-                relative = f"{below}/{name}".lstrip("/")
-                yield Found(f"{base}/{relative}", relative, int(info.get("size") or 0))
+    root = root.rstrip("/")
+    steps = fs.walk(root, maxdepth=None if recursive else 1, detail=True, on_error="raise")
+    while step := _asked(url, lambda *_: next(steps, None)):
+        folder, folders, files = step
+        sizes = {name: int(info.get("size") or 0) for name, info in sorted(files.items())}
+        yield folder.rstrip("/")[len(root) :].strip("/"), sorted(folders), sizes
 
 
 @contextmanager

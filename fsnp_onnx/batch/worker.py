@@ -8,6 +8,7 @@ from pathlib import Path
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Job
 from fsnp_onnx.errors import FsnpError, RunError
+from fsnp_onnx.runtime.arguments import SignalOptions
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.recording import Done, enhance_recording
@@ -42,8 +43,15 @@ class Settings:
     provider: Provider
     threads: int | None
     device_id: int
-    attenuation_limit_db: float | None
+    signal: SignalOptions
     plot: Path | None
+    residual: Path | None
+    strict: bool
+
+    def beside(self) -> dict[str, Path]:
+        """Return the files that are written beside the output, by the argument that names them."""
+        files = {"plot": self.plot, "residual": self.residual}
+        return {argument: path for argument, path in files.items() if path}
 
     def open(self) -> Enhancer:
         """Open the model."""
@@ -63,9 +71,11 @@ def enhance_job(job: Job, enhancer: Enhancer, settings: Settings) -> Done | Fail
                 source,
                 target,
                 name=job.source,
-                attenuation_limit_db=settings.attenuation_limit_db,
                 plot=settings.plot,
+                residual=settings.residual,
+                strict=settings.strict,
                 token=job.token,
+                **settings.signal,
             )
     except (FsnpError, OSError, MemoryError) as error:
         return Failed(job.source, job.target, error)

@@ -24,6 +24,7 @@ _OPTIONS: Final = {  # of the Python arguments with another name
     "checkpoint": "CHECKPOINT",
     "attenuation_limit_db": "--attenuation-limit",
     "cluster": "--engine",
+    "sample_rate": "--rate",
     "gpus_per_job": "--gpus",
 }
 

@@ -128,18 +128,29 @@ def _reports(verification: list[dict[str, Any]], quantization: list[dict[str, An
     if not verification:
         return ["the file has no verification report"]
     lines = ["Verification against PyTorch float64"]
-    lines += [f"{'frames':>8}{'batch':>7}{'max |error|':>13}{'tolerance':>11}{'SNR dB':>8}"]
-    lines += [
-        f"{probe['n_frames']:8d}{probe['batch']:7d}{probe['max_abs_error']:13.1e}"
-        f"{probe['tolerance']:11.1e}{probe['snr_db']:8.1f}"
-        for probe in verification
-    ]
+    lines += _table("frames", [probe for probe in verification if probe["n_samples"] is None])
+    lines += _table("samples", [probe for probe in verification if probe["n_samples"]])
     if quantization:
         lines.append(
-            "The table is of the float32 graph. SNR of int8 against it, of the enhanced waveform:"
+            "The report is of the float32 graph. SNR of int8 against it, of the enhanced waveform:"
         )
     lines += [
         f"{probe['snr_db']:8.1f} dB on {probe['recording']} (at least {probe['min_snr_db']:g} dB)"
         for probe in quantization
     ]
     return lines
+
+
+def _table(unit: str, probes: list[dict[str, Any]]) -> list[str]:
+    """Lines for the probes whose length counts in this unit: frames for masks, samples for waveforms."""
+    if not probes:
+        return []
+    header = f"{unit:>8}{'batch':>7}{'max |error|':>13}{'tolerance':>11}{'SNR dB':>8}"
+    return [
+        header,
+        *(
+            f"{probe[f'n_{unit}']:8d}{probe['batch']:7d}{probe['max_abs_error']:13.1e}"
+            f"{probe['tolerance']:11.1e}{probe['snr_db']:8.1f}"
+            for probe in probes
+        ),
+    ]

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.cluster import Cluster
 from fsnp_onnx.batch.files import enhance_files
-from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
-from fsnp_onnx.cli.reporter import SUMMARY_HEADER, Reporter
+from fsnp_onnx.cli.live import SampleFormat, check_live, enhance_live
+from fsnp_onnx.cli.pipe import PIPE, enhance_pipe, pipe_ends
+from fsnp_onnx.cli.reporter import SUMMARY_START, Reporter
 from fsnp_onnx.errors import ArgumentError, OutputError
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.outputs import EXISTS, same_file
-from fsnp_onnx.runtime.recording import Done
 
 app = new_app()
 
-_STREAM = "-"
-_output = partial(typer.Option, rich_help_panel="Output and pictures")
+_signal = partial(typer.Option, rich_help_panel="Signal")
+_live = partial(typer.Option, rich_help_panel="Live, with a causal stream file")
+_output = partial(typer.Option, rich_help_panel="Other outputs")
 _many = partial(typer.Option, rich_help_panel="Many recordings")
 _where = partial(typer.Option, rich_help_panel="Where it runs")
 _EXAMPLES = """Examples:
@@ -36,7 +34,9 @@ fsnp-enhance talk.mp3 -o clean.flac       also converts the container
 fsnp-enhance recordings -o clean/ -r      keeps the subfolders
 fsnp-enhance - < talk.wav > clean.wav     reads standard input, writes standard output
 fsnp-enhance corpus -o clean/ -r --jobs 8 --journal clean.jsonl --resume
-fsnp-enhance talk.wav --attenuation-limit 20 --plot talk.png""".replace(
+fsnp-enhance talk.wav --strength 0.8 --residual noise.wav --plot talk.png
+fsnp-enhance stereo.wav --channels linked --attenuation-limit 20
+arecord -f S16_LE -r 48000 | fsnp-enhance --live --rate 48000 -m live.onnx | aplay -f S16_LE -r 48000""".replace(
     "\n", "\n\n"
 )  # in rich text a single line end is a space
 
@@ -76,9 +76,47 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     force: Annotated[bool, flag("--force", "-f", help="Replace existing outputs.")] = False,
+    strict: Annotated[
+        bool, flag("--strict", help="Refuse truncated recordings. Default: warn.")
+    ] = False,
+    strength: Annotated[
+        float,
+        _signal(
+            metavar="0..1",
+            help="How much of the noise to remove, from 0 (the output is the input) to 1.",
+        ),
+    ] = 1.0,
     attenuation_limit: Annotated[
         float | None,
-        _output(metavar="DB", help="Largest noise reduction in dB (0 or more). Default: no limit."),
+        _signal(metavar="DB", help="Largest noise reduction in dB (0 or more). Default: no limit."),
+    ] = None,
+    channels: Annotated[
+        str,
+        _signal(
+            metavar="each|linked|N",
+            help="each: every channel by itself. linked: one mask for all, so that a stereo "
+            "image does not move. N with --live: how many come in. Default: each, with --live 1.",
+        ),
+    ] = "each",
+    live: Annotated[
+        bool,
+        _live(
+            "--live",
+            metavar="",
+            help="Read raw samples from standard input and write enhanced ones as they come.",
+        ),
+    ] = False,
+    rate: Annotated[
+        float | None, _live(metavar="HZ", help="Sample rate of both. Default: the model's.")
+    ] = None,
+    sample_format: Annotated[
+        SampleFormat, _live("--format", help="Raw samples, interleaved.")
+    ] = "s16le",
+    residual: Annotated[
+        Path | None,
+        _output(
+            metavar="FILE", help="Write what was removed, input minus output (for one recording)."
+        ),
     ] = None,
     plot: Annotated[
         Path | None, _output(metavar="PNG", help="Draw both spectrograms (for one recording).")
@@ -138,28 +176,49 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
 
     Container, coding, sample rate, channels, length and level are kept.
     """
-    if engine != "ray" and ray_address:
-        raise ArgumentError("ray_address", "needs --engine ray")
-    if gpus is not None and (engine, provider) != ("ray", "cuda"):
-        raise ArgumentError("gpus", "needs --engine ray and --provider cuda")
-    cluster = Cluster(ray_address, 1.0 if gpus is None else gpus) if engine == "ray" else None
+    cluster = _cluster(engine, provider, ray_address, gpus)
     names = [*(inputs or []), output]
+    on: dict[str, Any] = {"provider": provider, "threads": threads, "device_id": device_id}
+    if live:
+        for_files: dict[str, Any] = {
+            "attenuation_limit_db": attenuation_limit,
+            "cluster": cluster,
+            "journal": journal,
+            "json": as_json,
+            "manifest": manifest,
+            "plot": plot,
+            "residual": residual,
+            "summary": summary,
+        }
+        check_live(names, for_files)
+        n_channels = 1 if channels == "each" else channels
+        enhance_live(Enhancer(model, **on), rate, n_channels, sample_format, strength)
+        return
+    if rate is not None:
+        raise ArgumentError("rate", "needs --live; files say their rate themselves")
     if summary:
-        others = [*names, manifest, journal, model, plot]
+        others = [*names, manifest, journal, model, plot, residual]
         _check_summary(summary, others, may_replace=force or resume)
     reporter = Reporter(as_json=as_json)
-    how: dict[str, Any] = {"attenuation_limit_db": attenuation_limit, "plot": plot, "force": force}
-    on: dict[str, Any] = {"provider": provider, "threads": threads, "device_id": device_id}
+    how: dict[str, Any] = {
+        "attenuation_limit_db": attenuation_limit,
+        "strength": strength,
+        "channels": channels,
+        "plot": plot,
+        "residual": residual,
+        "strict": strict,
+        "force": force,
+    }
     with reporter.progress():
-        if _STREAM in names:
-            for_files: dict[str, Any] = {
+        if PIPE in names:
+            for_files = {
                 "manifest": manifest,
                 "cluster": cluster,
                 "journal": journal,
                 "resume": resume,
             }
-            source, target = _streams(inputs or [], output, for_files, as_json=as_json)
-            results = _enhance_stream(Enhancer(model, **on), source, target, how)
+            source, target = pipe_ends(inputs or [], output, for_files, as_json=as_json)
+            results = enhance_pipe(Enhancer(model, **on), source, target, how)
         else:
             results = enhance_files(
                 inputs or (),
@@ -172,6 +231,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
                 journal=journal,
                 resume=resume,
                 on_progress=reporter.advance,
+                on_passed_over=reporter.pass_over,
                 **on,
                 **how,
             )
@@ -186,6 +246,16 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
 main = partial(run, app)
 
 
+def _cluster(
+    engine: str, provider: str, ray_address: str | None, gpus: float | None
+) -> Cluster | None:
+    if engine != "ray" and ray_address:
+        raise ArgumentError("ray_address", "needs --engine ray")
+    if gpus is not None and (engine, provider) != ("ray", "cuda"):
+        raise ArgumentError("gpus", "needs --engine ray and --provider cuda")
+    return Cluster(ray_address, 1.0 if gpus is None else gpus) if engine == "ray" else None
+
+
 def _check_summary(
     summary: Path, others: Sequence[str | Path | None], *, may_replace: bool
 ) -> None:
@@ -197,46 +267,5 @@ def _check_summary(
         if not may_replace:
             raise OutputError(f"{summary} {EXISTS}")
         with summary.open("rb") as file:
-            if file.readline(len(SUMMARY_HEADER) + 2).rstrip() != SUMMARY_HEADER.encode():
+            if file.read(len(SUMMARY_START)) != SUMMARY_START:
                 raise OutputError(f"{summary} is not the summary of a run; give another file")
-
-
-def _streams(
-    inputs: Sequence[str], output: str | None, others: dict[str, Any], *, as_json: bool
-) -> tuple[str | BinaryIO, Path | BinaryIO]:
-    """Return where one recording comes from and goes to, one of which is a stream."""
-    if len(inputs) != 1 or Path(inputs[0]).is_dir():
-        raise ArgumentError("inputs", "has to be one file, as a stream carries one recording")
-    for argument, value in others.items():
-        if value:
-            raise ArgumentError(argument, "needs files; standard input and output are streams")
-    (name,) = inputs
-    if name == _STREAM and sys.stdin is None:
-        raise ArgumentError("inputs", "is standard input, which is closed")
-    source = sys.stdin.buffer if name == _STREAM else name
-    if output is None or output == _STREAM:
-        return source, _standard_output(as_json=as_json)
-    if storage.is_url(output) or output.endswith("/") or Path(output).is_dir():
-        raise ArgumentError("output", f"is {output}; standard input needs the path of a file")
-    return source, Path(output)
-
-
-def _standard_output(*, as_json: bool) -> BinaryIO:
-    if sys.stdout is None:
-        raise ArgumentError("output", "is standard output, which is closed")
-    if as_json:
-        raise ArgumentError("json", "needs standard output, which carries the sound; give -o FILE")
-    if sys.stdout.isatty():
-        raise ArgumentError("output", "is a terminal; redirect it or give -o FILE")
-    return sys.stdout.buffer
-
-
-def _enhance_stream(
-    enhancer: Enhancer, source: str | BinaryIO, target: Path | BinaryIO, how: dict[str, Any]
-) -> Generator[Done | Failed]:
-    if not isinstance(source, str):
-        yield enhancer.enhance_file(source, target, **how)
-        return
-    with storage.fetched(source) as path:
-        done = enhancer.enhance_file(path, target, **how)
-    yield replace(done, input=source)

@@ -14,7 +14,7 @@ import typer
 
 from fsnp_onnx.cli.console import VersionOption, flag, new_app, run, say
 from fsnp_onnx.errors import InstallError
-from fsnp_onnx.export.options import ExportOptions, Precision
+from fsnp_onnx.export.options import ExportOptions, Interface, Precision
 from fsnp_onnx.runtime.ort import SLOW_INT8, int8_overflows, load_onnxruntime
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ _EXAMPLES: Final = """Examples:
 fsnp-export best_model.tar                    original and simplified MulCA
 fsnp-export best_model.tar --config train.toml --report report.json
 fsnp-export best_model.tar --mulca original -o enhance.onnx
-fsnp-export best_model.tar --precision int8   quantised for CPUs""".replace(
+fsnp-export best_model.tar --precision int8   quantised for CPUs
+fsnp-export best_model.tar --interface waveform   samples in, samples out""".replace(
     "\n", "\n\n"
 )  # in rich text a single line end is a space
 
@@ -43,17 +44,18 @@ class MulcaChoice(StrEnum):
 @app.command(epilog=_EXAMPLES)
 def export(  # noqa: PLR0913 - one parameter for each option
     checkpoint: Annotated[
-        Path, typer.Argument(help="Checkpoint file, or the folder of an unpacked one.")
+        Path, typer.Argument(help="Checkpoint file (any ending), or the folder of an unpacked one.")
     ],
     *,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "-o",
             "--output",
             metavar="PATH",
-            help="File to write; with several variants PATH becomes PATH.VARIANT.onnx. "
-            "Default: NAME.VARIANT.onnx beside the checkpoint, NAME.VARIANT.int8.onnx for int8.",
+            help="File to write, or a folder; with several variants a file PATH becomes "
+            "PATH.VARIANT.onnx. Default: NAME.VARIANT.onnx beside the checkpoint, "
+            "NAME.VARIANT.waveform.int8.onnx for another interface and int8.",
         ),
     ] = None,
     config: Annotated[
@@ -77,8 +79,22 @@ def export(  # noqa: PLR0913 - one parameter for each option
         Precision,
         typer.Option(help="int8 quantises the sub-band LSTM: faster on CPUs, not exact."),
     ] = ExportOptions.precision,
+    interface: Annotated[
+        Interface,
+        typer.Option(
+            help="What goes in and out. mask: spectra and masks, for fsnp-enhance. waveform: samples "
+            "and samples, for any program. stream: samples hop by hop, live, for causal networks."
+        ),
+    ] = ExportOptions.interface,
     force: Annotated[bool, flag("--force", "-f", help="Replace existing outputs.")] = False,
     version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
+    entry: Annotated[
+        str | None,
+        _advanced(
+            metavar="NAME",
+            help="Which network to take from a checkpoint that has several, such as model and ema.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         _advanced(
@@ -104,8 +120,9 @@ def export(  # noqa: PLR0913 - one parameter for each option
         checkpoint,
         output,
         config=config,
+        entry=entry,
         mulca=[variant.value for variant in mulca or ()],
-        options=ExportOptions(opset, precision, min_snr_db),
+        options=ExportOptions(opset, precision, min_snr_db, interface),
         report=report,
         force=force,
         on_step=lambda step: say(f"[{time.perf_counter() - start:6.1f} s] {step}"),
@@ -131,7 +148,7 @@ def _lines(report: ExportReport) -> list[str]:
     by_source: dict[str, list[str]] = {}
     for name, source in report.inferred.sources.items():
         by_source.setdefault(source, []).append(f"{name}={values[name]}")
-    lines = ["", "network"]
+    lines = ["", f"weights: {report.weights}", "network"]
     lines += [f"  from {source}: {', '.join(options)}" for source, options in by_source.items()]
     row = "{!s:40} {:10} {:>6} {:>9} {:>9} {:>7}".format
     lines += ["", row("file", "MulCA", "MB", "max error", "tolerance", "SNR dB")]
@@ -151,10 +168,12 @@ def _explanation(report: ExportReport) -> list[str]:
     quantised = {name: recordings for name, recordings in speech.items() if recordings}
     n_probes = len(report.exported[0].spec.verification)
     longest, loosest = max(p.n_frames for p in probes), max(p.tolerance for p in probes)
+    has_samples = any(probe.n_samples for probe in probes)
     verified = (
         f"verified: ONNX Runtime ran {'the float32 graph of ' * bool(quantised)}each file on {n_probes} "
-        f"spectra of noisy speech of up to {longest} frames. Each mask differed from the float64 "
-        "network's by less than the tolerance; the table shows the spectrum that came nearest to it."
+        f"pieces of noisy speech of up to {longest} frames. Each mask{' or waveform' * has_samples} "
+        "differed from the float64 network's by less than the tolerance; the table shows the piece "
+        "that came nearest to it."
     )
     lines = [verified]
     for name, recordings in quantised.items():
@@ -171,9 +190,10 @@ def _explanation(report: ExportReport) -> list[str]:
             "from float64 on this network's norms"
         )
     if report.difference:
+        mask_error = report.difference.max_mask_error
+        mask = "" if mask_error is None else f"the mask differs by up to {mask_error:.2g}, "
         lines.append(
-            "simplified MulCA compared with original on noisy speech: the mask differs by up to "
-            f"{report.difference.max_mask_error:.2g}, the enhanced waveform by "
-            f"{report.difference.snr_db:.1f} dB SNR"
+            f"simplified MulCA compared with original on noisy speech: {mask}the enhanced waveform "
+            f"{'by' if mask else 'differs by'} {report.difference.snr_db:.1f} dB SNR"
         )
     return lines

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -23,7 +24,8 @@ from fsnp_onnx.errors import one_line
 from fsnp_onnx.runtime.outputs import entry, replacing
 from fsnp_onnx.runtime.recording import Done
 
-SUMMARY_HEADER = ",".join([*(field.name for field in fields(Done)), "error"])
+_SUMMARY_HEADER = ",".join([*(field.name for field in fields(Done)), "error"])
+SUMMARY_START = b"input,output,seconds,rtf,"  # of the summaries of every version
 
 
 class Reporter:
@@ -34,6 +36,7 @@ class Reporter:
         self.n_failed = 0
         self._n_done = 0
         self._n_skipped = 0
+        self._passed_over: Counter[str] = Counter()
         self._duration_s = 0.0
         self._as_json = as_json
         self._started = time.perf_counter()
@@ -72,8 +75,8 @@ class Reporter:
         before = entry(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile("w+", dir=path.parent, **text) as rows:
-            rows.write(SUMMARY_HEADER + "\r\n")
-            self._add_row = csv.DictWriter(rows, SUMMARY_HEADER.split(",")).writerow
+            rows.write(_SUMMARY_HEADER + "\r\n")
+            self._add_row = csv.DictWriter(rows, _SUMMARY_HEADER.split(",")).writerow
             try:
                 yield
             finally:
@@ -95,8 +98,15 @@ class Reporter:
         if self._as_json and not row.pop("skipped", False):
             typer.echo(json.dumps(row))
 
+    def pass_over(self, _: str, reason: str) -> None:
+        """Count a file of a folder that is not enhanced."""
+        self._passed_over[reason] += 1
+
     def summarize(self) -> None:
-        """Report the sums of a run of several recordings, or of one that was skipped."""
+        """Report what was passed over, and the sums of several recordings or of one skipped."""
+        if self._passed_over:
+            reasons = "; ".join(f"{n}: {why}" for why, n in self._passed_over.most_common())
+            say(f"{self._passed_over.total()} passed over ({reasons})")
         n_recordings = self._n_reported
         if n_recordings < 2 and not self._n_skipped:
             return
@@ -118,6 +128,8 @@ class Reporter:
             return
         self._n_done += 1
         self._duration_s += done.duration_s
+        if done.warning:
+            say(f"warning: {done.input}: {done.warning}")
         if self._as_json:
             return
         clipped = f", {done.clipped} samples clipped" if done.clipped else ""

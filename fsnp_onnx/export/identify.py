@@ -38,6 +38,8 @@ _OPTIONS: Final[dict[str, tuple[str, tuple[object, ...] | None]]] = {
     "tcn_hidden_size": ("tcn_hidden_size", None),
     "complex_norm": ("complex_norm", get_args(net.ComplexNorm)),
     "mulca": ("mulca", ("original", "simplified")),
+    "causal": ("causal", None),
+    "horizon_frames": ("horizon_frames", None),
     "subband_num": ("", (1,)),
     "output_size": ("", (2,)),
 }
@@ -104,6 +106,21 @@ def infer(tensors: Mapping[str, Tensor], document: Mapping[str, Any] | None) -> 
     return Inferred(network, stft, findings.sources)
 
 
+def differences(document: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return which options have another value, as "look_ahead = 2 in place of 1"."""
+    try:
+        before = _sections(other)
+    except ConfigError:
+        return ["that one cannot be read"]
+    pairs = zip(_sections(document), before, strict=True)
+    return [
+        f"{name} = {new.get(name, 'default')} in place of {old.get(name, 'default')}"
+        for new, old in pairs
+        for name in sorted(new.keys() | old.keys())
+        if new.get(name) != old.get(name)
+    ]
+
+
 def _sections(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     model = document.get("model", {})
     arguments = model.get("args", {}) if isinstance(model, Mapping) else None
@@ -137,6 +154,8 @@ def _parse(name: str, value: Any, choices: tuple[object, ...] | None) -> object:
     elif name == "kersize":
         valid = isinstance(value, list) and all(_is_count(length, 1) for length in value)
         value, expected = tuple(value) if valid else value, "three lengths"
+    elif name == "causal":
+        valid, expected = isinstance(value, bool), "true or false"
     else:
         valid, expected = _is_count(value, 0), "a whole number of 0 or more"
     if not valid:

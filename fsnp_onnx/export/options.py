@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from fsnp_onnx.runtime.outputs import require_free
 
 OPSETS: Final = range(18, 22)
 Precision = Literal["float32", "int8"]
+Interface = Literal["mask", "waveform", "stream"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class ExportOptions:
         opset: ONNX operator set, 18 to 21.
         precision: "int8" quantises the sub-band LSTM, for CPUs.
         min_snr_db: How close an int8 file must come to float32 on speech, in dB SNR, 0 or more.
+        interface: What goes in and out: "mask" takes spectra and returns masks, "waveform" takes and
+            returns samples, "stream" takes and returns samples hop by hop, for causal networks.
 
     Raises:
         ArgumentError: A value is out of its range.
@@ -39,6 +43,7 @@ class ExportOptions:
     opset: int = 18
     precision: Precision = "float32"
     min_snr_db: float = 30.0
+    interface: Interface = "mask"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -47,10 +52,23 @@ class ExportOptions:
             raise ArgumentError("opset", f"is {self.opset}; expected {expected}")
         if self.precision not in get_args(Precision):
             raise ArgumentError("precision", f"is {self.precision!r}; expected float32 or int8")
+        if self.interface not in get_args(Interface):
+            expected = ", ".join(get_args(Interface))
+            raise ArgumentError("interface", f"is {self.interface!r}; expected one of {expected}")
         if not 0 <= self.min_snr_db < math.inf:
             raise ArgumentError("min_snr_db", f"is {self.min_snr_db}; expected 0 dB or more")
         if self.precision == "float32" and self.min_snr_db != ExportOptions.min_snr_db:
             raise ArgumentError("min_snr_db", "is for precision int8 only; leave it out")
+
+
+def check_interface(interface: Interface, *, causal: bool) -> None:
+    """Check that a network can run behind an interface."""
+    if interface == "stream" and not causal:
+        raise ArgumentError(
+            "interface",
+            "is stream, but the network is offline: it sees the whole recording and cannot run "
+            "live; give waveform or mask, or a checkpoint of a causal network",
+        )
 
 
 def choose_variants(
@@ -77,28 +95,52 @@ def choose_variants(
     return variants or ("original", "simplified")
 
 
-def output_paths(
-    stem: Path, output: Path | None, variants: Sequence[MulcaVariant | None], precision: Precision
-) -> list[Path]:
-    """Return ``output`` if there is one variant, else STEM.VARIANT.onnx, or STEM.VARIANT.int8.onnx.
+def output_folder(output: str | os.PathLike[str] | None) -> Path | None:
+    """Return the folder that an output names: one that exists, or a path that ends in a slash."""
+    if output is None:
+        return None
+    is_folder = Path(output).is_dir() or os.fspath(output).endswith(("/", os.sep))
+    return Path(output) if is_folder else None
 
-    The stem is ``output``, by default ``stem``. A folder is refused later.
+
+def output_paths(
+    stem: Path,
+    output: Path | None,
+    variants: Sequence[MulcaVariant | None],
+    options: ExportOptions,
+) -> list[Path]:
+    """Return ``output`` if there is one variant, else STEM.VARIANT.onnx.
+
+    An interface other than mask, and int8, stand after the variant: STEM.VARIANT.waveform.int8.onnx. The
+    stem is ``output``, by default ``stem``.
     """
-    if output is not None and (len(variants) == 1 or output.is_dir()):
+    if output is not None and len(variants) == 1:
         return [output]
     stem = output or stem
     name = stem.name.removesuffix(".onnx")
-    tail = None if precision == "float32" else precision
-    return [stem.with_name(".".join(filter(None, (name, v, tail, "onnx")))) for v in variants]
+    interface = None if options.interface == "mask" else options.interface
+    precision = None if options.precision == "float32" else options.precision
+    return [
+        stem.with_name(".".join(filter(None, (name, variant, interface, precision, "onnx"))))
+        for variant in variants
+    ]
 
 
 def check_outputs(
-    outputs: Sequence[Path], report: Path | None, sources: Sequence[Path], *, force: bool
+    outputs: Sequence[Path],
+    report: Path | None,
+    sources: Sequence[Path],
+    *,
+    force: bool,
+    folder: Path | None = None,
 ) -> None:
-    """Check, before the work begins, that all files may be written; the sources exist."""
+    """Check, before the work begins, that all files may be written; the sources exist.
+
+    Only ``folder``, the one that the output names, need not exist.
+    """
     kept = list(sources)
     for path in (*outputs, *filter(None, [report])):
         require_free(path, kept, force=force)
-        if not path.parent.is_dir():
+        if not path.parent.is_dir() and path.parent != folder:
             raise OutputError(f"folder {path.parent} does not exist; create it first")
         kept.append(path)

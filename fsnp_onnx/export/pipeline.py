@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 
 from fsnp_onnx.errors import CheckpointError, ConfigError
-from fsnp_onnx.export.checkpoint import Checkpoint, read_checkpoint
+from fsnp_onnx.export.checkpoint import Checkpoint, FoundWeights, read_checkpoint
 from fsnp_onnx.export.fidelity import VariantDifference, compare_variants, verify_quantization
 from fsnp_onnx.export.graph.full_band import full_band_stage
 from fsnp_onnx.export.graph.mask import mask_model
@@ -23,9 +23,17 @@ from fsnp_onnx.export.graph.quantize import quantize, require_quantisable
 from fsnp_onnx.export.graph.statistics import export_statistics
 from fsnp_onnx.export.graph.sub_band import BLOCK_FRAMES, sub_band_block
 from fsnp_onnx.export.graph.sub_band_scan import sub_band_stage
-from fsnp_onnx.export.identify import Inferred, infer, read_toml
-from fsnp_onnx.export.options import ExportOptions, check_outputs, choose_variants, output_paths
-from fsnp_onnx.export.verify import probe_sizes, verify
+from fsnp_onnx.export.graph.waveform import waveform_model
+from fsnp_onnx.export.identify import Inferred, differences, infer, read_toml
+from fsnp_onnx.export.options import (
+    ExportOptions,
+    check_interface,
+    check_outputs,
+    choose_variants,
+    output_folder,
+    output_paths,
+)
+from fsnp_onnx.export.verify import probe_sizes, verify, verify_waveform, waveform_sizes
 from fsnp_onnx.network.config import MulcaVariant
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 from fsnp_onnx.runtime.outputs import replacing
@@ -56,12 +64,14 @@ class ExportReport:
 
     Attributes:
         checkpoint: Path of the checkpoint.
+        weights: Where in it the weights were found, and what was left out.
         inferred: The configuration and the source of every option.
         exported: The files.
         difference: Simplified compared with original MulCA, if both were written in float32.
     """
 
     checkpoint: Path
+    weights: FoundWeights
     inferred: Inferred
     exported: tuple[ExportedFile, ...]
     difference: VariantDifference | None
@@ -70,6 +80,7 @@ class ExportReport:
         """Return all of it as JSON text."""
         document = {
             "checkpoint": str(self.checkpoint),
+            "weights": asdict(self.weights),
             "stft": asdict(self.inferred.stft),
             "network": self.inferred.network.as_dict(),
             "sources": self.inferred.sources,
@@ -91,6 +102,7 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     output: PathLike | None = None,
     *,
     config: PathLike | None = None,
+    entry: str | None = None,
     mulca: Sequence[MulcaVariant] | None = None,
     options: ExportOptions | None = None,
     report: PathLike | None = None,
@@ -100,9 +112,11 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     """Export a FullSubNet+ checkpoint to one verified ONNX file per variant of MulCA.
 
     Args:
-        checkpoint: File or unpacked folder.
-        output: Output file, or stem of several; default beside the checkpoint.
+        checkpoint: File of torch.save or safetensors, or unpacked folder.
+        output: Output file, stem of several, or folder (one that exists, or a path that ends in a
+            slash); default beside the checkpoint.
         config: Training TOML; default the one inside the checkpoint, or published defaults.
+        entry: Which network, where the checkpoint has several, as ``model`` and ``ema``.
         mulca: Variants to write; default original and simplified, or the variant that the network
             was trained in.
         options: How the files are built.
@@ -117,7 +131,8 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
         MissingFileError: The checkpoint or config cannot be read.
         CheckpointError: It is not a FullSubNet+ checkpoint, or its weights are bad.
         ConfigError: The configuration is invalid or contradicts the tensors.
-        ArgumentError: The network does not have the variant or precision that was asked for.
+        ArgumentError: The network does not have the variant, precision or interface that was asked
+            for.
         OutputError: An output exists or cannot be written.
         ExportError: The tool chain cannot turn the network into a graph.
         VerificationError: A file differs too much from its network, or int8 from float32; nothing
@@ -140,14 +155,17 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     if checkpoint.name in {"", ".."}:
         checkpoint = checkpoint.resolve()  # outputs are named after it
     on_step(f"reading {checkpoint.name}")
-    loaded, inferred = _read(checkpoint, Path(config) if config else None)
+    loaded, inferred = _read(checkpoint, entry, Path(config) if config else None, on_step)
     if options.precision == "int8":
         require_quantisable(inferred.network)
+    check_interface(options.interface, causal=bool(inferred.network.as_dict().get("causal")))
     variants = choose_variants(inferred.network, mulca)
-    stem = checkpoint.with_name(loaded.name)
-    paths = output_paths(stem, Path(output) if output else None, variants, options.precision)
+    folder = output_folder(output)
+    stem = (folder or checkpoint.parent) / loaded.name
+    target = Path(output) if output and not folder else None
+    paths = output_paths(stem, target, variants, options)
     sources = [Path(source) for source in (checkpoint, config) if source]
-    check_outputs(paths, Path(report) if report else None, sources, force=force)
+    check_outputs(paths, Path(report) if report else None, sources, force=force, folder=folder)
     network = FullSubNetPlus(inferred.network).eval()
     network.load_state_dict(loaded.tensors)
     on_step("exporting the sub-band stage")  # once: MulCA is in the branches of stage one alone
@@ -165,7 +183,7 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
         on_step("comparing simplified with original MulCA on speech")
         contents = dict(zip(variants, files.values(), strict=True))
         difference = compare_variants(contents["original"], contents["simplified"])
-    found = ExportReport(checkpoint, inferred, tuple(exported), difference)
+    found = ExportReport(checkpoint, loaded.weights, inferred, tuple(exported), difference)
     if report:
         files[Path(report)] = found.to_json().encode()
     with ExitStack() as all_or_none:
@@ -175,10 +193,16 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     return found
 
 
-def _read(checkpoint: Path, config: Path | None) -> tuple[Checkpoint, Inferred]:
-    loaded = read_checkpoint(checkpoint)
+def _read(
+    checkpoint: Path, entry: str | None, config: Path | None, on_step: OnStep
+) -> tuple[Checkpoint, Inferred]:
+    loaded = read_checkpoint(checkpoint, entry)
     try:
-        return loaded, infer(loaded.tensors, read_toml(config) if config else loaded.config)
+        document = read_toml(config) if config else loaded.config
+        changed = differences(document or {}, loaded.config or {}) if loaded.config else []
+        if changed:
+            on_step(f"{config} replaces the checkpoint's own config: {', '.join(changed)}")
+        return loaded, infer(loaded.tensors, document)
     except (CheckpointError, ConfigError) as error:
         raise type(error)(f"{checkpoint}: {error}") from error
 
@@ -199,20 +223,33 @@ def _export_variant(
     block, statistics = pieces
     on_step(f"exporting the full-band stage{name}")
     full_band = simplify(full_band_stage(network, statistics, options.opset))
-    model = mask_model(full_band, sub_band_stage(block, network.config), network.config)
+    masks = mask_model(full_band, sub_band_stage(block, network.config), network.config)
     on_step(f"verifying against the network in float64{name}")
     reference = with_mulca(network, "original") if spec.mulca == "equivalent" else network
     sizes = probe_sizes(spec.min_frames, spec.look_ahead, BLOCK_FRAMES)
-    spec = replace(spec, verification=verify(_stamp(model, spec), reference, sizes))
+    probes = verify(_stamp(masks, replace(spec, interface="mask")), reference, sizes)
+    spec = replace(spec, verification=probes)
+    model = _behind_its_interface(masks, spec)
+    if spec.interface == "waveform":
+        on_step(f"verifying the samples{name}")
+        sizes = waveform_sizes(spec.stft, spec.min_frames)
+        probes += verify_waveform(_stamp(model, spec), reference, sizes)
+        spec = replace(spec, verification=probes)
     if options.precision == "int8":
         on_step(f"quantising, and comparing with float32 on speech{name}")
         float32 = _stamp(model, spec)
         sub_band = sub_band_stage(quantize(block), network.config)
-        model = mask_model(full_band, sub_band, network.config)
+        masks = mask_model(full_band, sub_band, network.config)
+        model = _behind_its_interface(masks, spec)
         spec = replace(spec, precision="int8")
-        probes = verify_quantization(float32, _stamp(model, spec), options.min_snr_db)
-        spec = replace(spec, quantization=probes)
+        recordings = verify_quantization(float32, _stamp(model, spec), options.min_snr_db)
+        spec = replace(spec, quantization=recordings)
     return _stamp(model, spec), spec
+
+
+def _behind_its_interface(masks: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
+    """Return the graph of the file from the graph of the interface "mask"."""
+    return waveform_model(masks, spec) if spec.interface == "waveform" else masks
 
 
 def _describe(
@@ -220,12 +257,17 @@ def _describe(
 ) -> ModelSpec:
     """Return the metadata of a file that is not verified yet."""
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    network_options = network.config.as_dict()
+    causal = bool(network_options.get("causal"))
     return ModelSpec(
         stft=inferred.stft,
+        interface=options.interface,
+        causal=causal,
+        horizon_frames=network_options["horizon_frames"] if causal else None,
         min_frames=network.config.min_frames,
         look_ahead=network.config.look_ahead,
         mulca=network.config.mulca if network.config.attention == "TSSE" else None,
-        network=network.config.as_dict() | {"parameters": n_parameters},
+        network=network_options | {"parameters": n_parameters},
         provenance={
             "exporter": f"fsnp-onnx {metadata.version('fsnp-onnx')}",
             "torch": metadata.version("torch"),

@@ -5,14 +5,23 @@ from __future__ import annotations
 import numbers
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, TypedDict, get_args
 
 import numpy as np
 
 from fsnp_onnx.errors import ArgumentError, ArgumentTypeError, AudioError
 from fsnp_onnx.spec import SAMPLE_RATES_HZ
 
-_MAX_CHANNELS = 1024  # as in libsndfile; more are channels and samples mistaken for each other
+_MAX_CHANNELS = 1024  # as in libsndfile
+Channels = Literal["each", "linked"]
+
+
+class SignalOptions(TypedDict, total=False):
+    """What `Enhancer.enhance` does to the samples; its docstring explains each."""
+
+    strength: float
+    attenuation_limit_db: float | None
+    channels: Channels
 
 
 def check_provider(provider: object, threads: object, device_id: object) -> None:
@@ -26,10 +35,17 @@ def check_provider(provider: object, threads: object, device_id: object) -> None
         raise ArgumentError("device_id", f"is {device_id!r}; give a whole number of 0 or more")
 
 
-def check_limit(limit: object) -> None:
-    """Raise ArgumentError unless this is None or a number of dB."""
+def check_signal(options: SignalOptions) -> None:
+    """Raise ArgumentError unless a signal can be enhanced like this."""
+    limit: object = options["attenuation_limit_db"]
     if limit is not None and not (_is_number(limit) and limit >= 0):  # type: ignore[operator]
         raise ArgumentError("attenuation_limit_db", f"is {limit!r}; give 0 dB or more, or None")
+    strength: object = options["strength"]
+    if not (_is_number(strength) and 0 <= strength <= 1):  # type: ignore[operator]
+        problem = f"is {strength!r}; give a number from 0 (the input) to 1 (all noise removed)"
+        raise ArgumentError("strength", problem)
+    if options["channels"] not in get_args(Channels):
+        raise ArgumentError("channels", f"is {options['channels']!r}; give 'each' or 'linked'")
 
 
 def check_rate(sample_rate: object) -> None:
@@ -40,23 +56,32 @@ def check_rate(sample_rate: object) -> None:
         raise ArgumentError("sample_rate", problem)
 
 
+def check_channels(channels: object) -> None:
+    """Raise ArgumentError unless this is a number of channels."""
+    if not (type(channels) is int and 1 <= channels <= _MAX_CHANNELS):
+        raise ArgumentError("channels", f"is {channels!r}; give 1 to {_MAX_CHANNELS}")
+
+
 def check_samples(samples: object) -> None:
     """Raise ArgumentError unless this is float32 or float64 [N] or [N, channels], AudioError on bad audio."""
     if not isinstance(samples, np.ndarray):
         problem = f"is {type(samples).__name__}; give a numpy array of float32 or float64"
-        raise ArgumentTypeError("samples", problem)
+        raise ArgumentTypeError("samples", problem + _conversion(samples))
     if samples.dtype.kind != "f" or samples.dtype.itemsize not in (4, 8):
         problem = f"has dtype {samples.dtype}; give float32 or float64 "
         raise ArgumentTypeError(
             "samples", problem + "(16-bit integers: samples / np.float32(32768))"
         )
-    if samples.ndim not in (1, 2) or samples.shape[1:] > (_MAX_CHANNELS,):
-        problem = f"has shape {samples.shape}; give [samples] or [samples, channels], "
-        raise ArgumentError("samples", problem + f"at most {_MAX_CHANNELS} channels (samples.T?)")
+    found = f"has shape {samples.shape}"
+    if samples.ndim not in (1, 2):
+        raise ArgumentError("samples", f"{found}; give [samples] or [samples, channels]")
     if samples.size == 0:
-        raise AudioError(
-            f"samples has shape {samples.shape}; give a recording of one sample or more"
-        )
+        raise AudioError(f"samples {found}; give a recording of one sample or more")
+    if samples.shape[1:] > samples.shape[:1]:
+        problem = f"{found}, more channels than samples; give [samples, channels], as samples.T is"
+        raise ArgumentError("samples", problem)
+    if samples.shape[1:] > (_MAX_CHANNELS,):
+        raise ArgumentError("samples", f"{found}; give at most {_MAX_CHANNELS} channels")
     if not np.isfinite(samples).all():
         raise AudioError("samples contains NaN or infinite values; remove them first")
 
@@ -71,6 +96,13 @@ def as_file(name: str, file: str | os.PathLike[str] | BinaryIO, method: str) -> 
         problem = f"is {type(file).__name__}; give a path or a binary file that can {method}"
         raise ArgumentTypeError(name, problem)
     return file
+
+
+def _conversion(samples: object) -> str:
+    """Return how to make an array of samples, as far as that is known."""
+    if hasattr(samples, "numpy"):  # of torch or TensorFlow
+        return f": samples{'.cpu()' if hasattr(samples, 'cpu') else ''}.numpy()"
+    return ": np.array(samples, np.float32)" if isinstance(samples, list | tuple) else ""
 
 
 def _is_number(value: object) -> bool:

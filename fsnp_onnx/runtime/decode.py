@@ -24,6 +24,7 @@ from fsnp_onnx.runtime.framed import read_flac, read_ogg
 from fsnp_onnx.runtime.headers import read_header
 from fsnp_onnx.runtime.mpeg import read_mpeg
 from fsnp_onnx.runtime.spliced import Spliced
+from fsnp_onnx.runtime.tags import read_tags
 
 _UNKNOWN_FRAMES = 1 << 62  # and more
 _NOT_RECOGNISED = 1  # libsndfile's error code for bytes of no format that it reads
@@ -145,6 +146,7 @@ def _decode_container(container: Container) -> Recording:
         audio_format = AudioFormat(
             file.format, file.subtype, file.endian, file.samplerate, file.channels
         )
+        tags = read_tags(file)
         n_announced = file.frames
         n_samples = container.without_padding(n_announced)
         if not file.subtype.startswith(_MODELLED):  # a damaged header may announce anything
@@ -156,7 +158,7 @@ def _decode_container(container: Container) -> Recording:
     elif file.format == "MP3" and not isinstance(container.file, Spliced):
         n_announced = 0  # an estimate
     truncated, warning = container.judge(len(samples), n_announced)
-    return Recording(samples, audio_format, truncated=truncated, warning=warning)
+    return Recording(samples, audio_format, tags, truncated, warning)
 
 
 def _read_samples(file: sf.SoundFile, n_samples: int) -> tuple[NDArray[np.float32], bool]:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import MappingProxyType
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError, OutputError
-from fsnp_onnx.runtime.audio import CONTAINER_OF, AudioFormat, reason
+from fsnp_onnx.runtime.audio import CONTAINER_OF, AudioFormat, fits, reason
 from fsnp_onnx.runtime.outputs import replacing
+from fsnp_onnx.runtime.tags import id3, write_tags
 
 _FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")  # keep samples beyond +-1
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
 _BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
+_STORED_BITS = _BITS | {"FLOAT": 32, "DOUBLE": 64, "ULAW": 8, "ALAW": 8}
+_BEYOND_4_GIB = ("CAF", "FLAC", "MP3", "OGG", "RF64", "W64")
+_HEADER_BYTES = 1 << 20  # and more than it
+_NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 _BLOCK_FRAMES = 1 << 16  # the Vorbis encoder overflows its stack on a few million frames at once
 
 
@@ -26,6 +33,7 @@ def write(
     target: Path | BinaryIO,
     samples: NDArray[np.float32],
     audio_format: AudioFormat,
+    tags: Mapping[str, str] = _NO_TAGS,
     **how: Any,
 ) -> int:
     """Write float32 [N, channels] to a whole file or none, or to a stream that need not seek.
@@ -35,9 +43,9 @@ def write(
     """
     if isinstance(target, Path):
         with replacing(target, **how) as temporary, _Checked(temporary) as file:
-            return _write_blocks(file, samples, audio_format)
+            return _write_tagged(file, samples, audio_format, tags)
     whole = io.BytesIO()  # headers are completed at the end, which needs a seek
-    clipped = _write_blocks(whole, samples, audio_format)
+    clipped = _write_tagged(whole, samples, audio_format, tags)
     rest = whole.getbuffer()
     while rest:  # a stream without a buffer may take a part
         rest = rest[target.write(rest) :]
@@ -46,33 +54,74 @@ def write(
 
 
 def output_format(
-    source: Path | BinaryIO, target: Path | BinaryIO, source_format: AudioFormat
+    target: Path | BinaryIO, source_format: AudioFormat, n_samples: int
 ) -> AudioFormat:
     """Return how to store an output: as its source, changed only where its ending needs another.
 
-    A stream gets a WAV. A format that libsndfile cannot write is refused here, before the work.
+    A stream gets a WAV. More than 16 bits become 24 where the container has no place for them, and
+    a WAV beyond 4 GiB is an RF64. What cannot be written is refused here, before the work.
     """
     path = target if isinstance(target, Path) else Path("stream.wav")
-    if isinstance(source, Path) and source.suffix.lower() == path.suffix.lower():
-        return _tried(source_format)
-    extension = path.suffix.lower().removeprefix(".")
-    container = CONTAINER_OF.get(extension)
+    container = CONTAINER_OF.get(path.suffix.lower().removeprefix("."))
     if container is None:
         raise AudioError(f"cannot write {path}; use .wav, .flac, .ogg or .mp3")
-    endian = source_format.endian if container == source_format.container else "FILE"
-    kept = replace(source_format, container=container, endian=endian)
-    if extension == "opus":
-        return _tried(replace(kept, subtype="OPUS"))
-    with suppress(AudioError):
-        return _tried(kept)
-    return _tried(replace(kept, subtype=sf.default_subtype(container)))
+    kept = source_format
+    if not fits(source_format.container, path.suffix):
+        kept = replace(source_format, container=container, endian="FILE")
+    subtypes = [kept.subtype, sf.default_subtype(container)]
+    if _STORED_BITS.get(kept.subtype, 16) > 16:
+        subtypes.insert(1, "PCM_24")
+    if path.suffix.lower() == ".opus":
+        subtypes = ["OPUS"]
+    formats = [_with_room(replace(kept, subtype=subtype), n_samples) for subtype in subtypes]
+    for audio_format in formats[:-1]:
+        with suppress(AudioError):
+            return _tried(audio_format)
+    return _tried(formats[-1])
+
+
+def _with_room(audio_format: AudioFormat, n_samples: int) -> AudioFormat:
+    """Return a format that counts as many bytes: the sizes of most containers have 32 bits."""
+    n_bits = n_samples * audio_format.channels * _STORED_BITS.get(audio_format.subtype, 16)
+    if audio_format.container in _BEYOND_4_GIB or n_bits // 8 + _HEADER_BYTES < 1 << 32:
+        return audio_format
+    if audio_format.container in ("WAV", "WAVEX"):
+        return replace(audio_format, container="RF64", endian="FILE")
+    raise AudioError(
+        f"cannot write {n_bits // 8} bytes into {audio_format.container}, whose sizes end at 4 GiB; "
+        "give an output such as NAME.wav or NAME.flac"
+    )
 
 
 def _tried(audio_format: AudioFormat) -> AudioFormat:
-    """Return a format after one sample was written in it."""
-    silence = np.zeros((1, audio_format.channels), np.float32)
-    _write_blocks(io.BytesIO(), silence, audio_format)
+    """Return a format after one sample was written in it, and read back where that can fail."""
+    if problem := _known_problem(audio_format):
+        raise _unwritable(audio_format, problem)
+    probe = io.BytesIO()
+    try:
+        _write_blocks(probe, np.zeros((1, audio_format.channels), np.float32), audio_format)
+        probe.seek(0)
+        found = audio_format.sample_rate
+        if audio_format.container != "MP3":  # of which libsndfile does not read one so short
+            with sf.SoundFile(probe) as file:
+                found = file.samplerate
+    except (OutputError, sf.LibsndfileError) as error:
+        problem = f"libsndfile cannot do it: {reason(error.__cause__ or error)}"
+        raise _unwritable(audio_format, problem) from error
+    if found != audio_format.sample_rate:
+        raise _unwritable(audio_format, f"its header can only say {found} Hz")
     return audio_format
+
+
+def _known_problem(audio_format: AudioFormat) -> str | None:
+    """Return why libsndfile crashes on a format or loses samples, None if it does not."""
+    if audio_format.subtype == "VORBIS" and (
+        audio_format.sample_rate > 200_000 or audio_format.channels > 255
+    ):
+        return "Vorbis takes up to 200000 Hz and 255 channels"
+    if (audio_format.container, audio_format.subtype) == ("PAF", "PCM_24"):
+        return "libsndfile loses its last samples"
+    return None
 
 
 class _Checked(io.FileIO):
@@ -99,12 +148,32 @@ class _Checked(io.FileIO):
             raise self._error
 
 
+def _write_tagged(
+    target: BinaryIO | io.RawIOBase,
+    samples: NDArray[np.float32],
+    audio_format: AudioFormat,
+    tags: Mapping[str, str],
+) -> int:
+    """Write samples with tags; those of an MP3 stand in front, where libsndfile writes no others."""
+    if audio_format.container != "MP3" or not tags:
+        return _write_blocks(target, samples, audio_format, tags)
+    whole = io.BytesIO()
+    clipped = _write_blocks(whole, samples, audio_format)
+    target.write(id3(tags))
+    target.write(whole.getbuffer())
+    return clipped
+
+
 def _write_blocks(
-    target: BinaryIO | io.RawIOBase, samples: NDArray[np.float32], audio_format: AudioFormat
+    target: BinaryIO | io.RawIOBase,
+    samples: NDArray[np.float32],
+    audio_format: AudioFormat,
+    tags: Mapping[str, str] = _NO_TAGS,
 ) -> int:
     clipped = 0
     try:
         with _open_to_write(target, audio_format) as file:
+            write_tags(file, tags)
             for start in range(0, len(samples), _BLOCK_FRAMES):
                 block = samples[start : start + _BLOCK_FRAMES]
                 if audio_format.subtype.startswith(_FLOAT_CODECS):
@@ -124,10 +193,14 @@ def _open_to_write(target: BinaryIO | io.RawIOBase, audio_format: AudioFormat) -
     try:
         return sf.SoundFile(target, "w", rate, channels, subtype, audio_format.endian, container)
     except (sf.LibsndfileError, ValueError) as error:
-        raise AudioError(
-            f"cannot write {container}/{subtype} at {rate} Hz with {channels} channels "
-            f"({reason(error)}); give an output such as NAME.wav"
-        ) from error
+        raise _unwritable(audio_format, reason(error)) from error
+
+
+def _unwritable(audio_format: AudioFormat, problem: str) -> AudioError:
+    return AudioError(
+        f"cannot write {audio_format.container}/{audio_format.subtype} at {audio_format.sample_rate} Hz "
+        f"with {audio_format.channels} channels ({problem}); give an output such as NAME.wav"
+    )
 
 
 def _to_int32(

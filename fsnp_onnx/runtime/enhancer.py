@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import AudioError
-from fsnp_onnx.runtime.arguments import as_file, check_limit, check_rate, check_samples
-from fsnp_onnx.runtime.mask import lowest_gain
+from fsnp_onnx.errors import AudioError, ModelFileError
+from fsnp_onnx.runtime.arguments import (
+    Channels,
+    SignalOptions,
+    as_file,
+    check_channels,
+    check_rate,
+    check_samples,
+    check_signal,
+)
+from fsnp_onnx.runtime.mask import Mix
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import require_free
 from fsnp_onnx.runtime.plot import require_matplotlib
-from fsnp_onnx.runtime.session import ModelFile
-from fsnp_onnx.runtime.speech_model import SpeechModel
+from fsnp_onnx.runtime.session import ModelFile, Session
+from fsnp_onnx.runtime.speech_model import Enhance, SpeechModel
+from fsnp_onnx.runtime.stream import Stream
+from fsnp_onnx.runtime.stream_model import StreamModel
+from fsnp_onnx.runtime.waveform_model import WaveformModel
 from fsnp_onnx.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -26,7 +39,13 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
 
+_CANCELLED = 1e-4  # of the loudest channel's power, -40 dB
 PathLike = str | os.PathLike[str]
+_RUNS: Final[dict[str, Callable[[Session], SpeechModel]]] = {
+    "mask": MaskModel,
+    "waveform": WaveformModel,
+    "stream": StreamModel,
+}
 
 
 class Enhancer:
@@ -84,11 +103,13 @@ class Enhancer:
         sample_rate: float,
         *,
         attenuation_limit_db: float | None = None,
+        strength: float = 1.0,
+        channels: Channels = "each",
     ) -> NDArray[np.floating]:
-        """Enhance one recording, every channel by itself.
+        """Enhance one recording.
 
         The level is kept: nothing is rescaled or clipped. What lies above half of the model's
-        sample rate is removed, or attenuated by the limit if one is given.
+        sample rate is noise: it is removed as far as the strength and the limit let it.
 
         Args:
             samples: float32 or float64 [N] or [N, channels], any level, usually within +-1.
@@ -96,12 +117,19 @@ class Enhancer:
                 there and back.
             attenuation_limit_db: Strongest attenuation of any bin of the spectrum in dB, 0 or more,
                 also above the model's band; None for no limit.
+            strength: 0 to 1. 0 returns the input bit for bit, 1 removes all that is found to be
+                noise; between them the result is ``(1 - strength) * input + strength * full``.
+                A limit holds for the result.
+            channels: "each" enhances every channel by itself. "linked" computes one mask from the
+                mean of the channels and applies it to all, so that a stereo image does not move.
+                Where the channels cancel each other, so that the mean is 40 dB or more below
+                the loudest one, the mask is that channel's.
 
         Returns:
             Same shape and dtype.
 
         Raises:
-            ArgumentError: The shape or dtype of ``samples``, the rate or the limit is wrong.
+            ArgumentError: The shape or dtype of ``samples``, the rate or an option is wrong.
             AudioError: The recording is empty, or holds NaN, infinite or too large samples.
             RunError: The run failed, usually for lack of memory.
 
@@ -116,41 +144,61 @@ class Enhancer:
         """
         check_samples(samples)
         check_rate(sample_rate)
-        check_limit(attenuation_limit_db)
+        options = SignalOptions(
+            strength=strength, attenuation_limit_db=attenuation_limit_db, channels=channels
+        )
+        check_signal(options)
         samples = np.asarray(samples)  # subclasses such as matrices have shapes of their own
+        if strength == 0:
+            return samples.copy()
         enhanced = np.empty_like(samples)
-        columns = (a.reshape(len(samples), -1).T for a in (samples, enhanced))
+        noisy, out = (a.reshape(len(samples), -1).T for a in (samples, enhanced))  # [channels, N]
+        mix = Mix(strength, attenuation_limit_db)
         with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported
-            for noisy, out in zip(*columns, strict=True):
-                out[:] = self._enhance_channel(noisy, sample_rate, attenuation_limit_db)
+            run: Enhance = partial(self._model.enhance, mix=mix)
+            if channels == "linked" and len(noisy) > 1:
+                run = self._model.linked(self._at_model_rate(_guide(noisy), sample_rate), mix)
+            for index, channel in enumerate(noisy):
+                out[index] = self._enhance_channel(channel, sample_rate, run, mix.noisy_share)
         return enhanced
 
-    def enhance_file(
+    def enhance_file(  # noqa: PLR0913 - one argument for each choice
         self,
         input: PathLike | BinaryIO,
         output: PathLike | BinaryIO,
         *,
         attenuation_limit_db: float | None = None,
+        strength: float = 1.0,
+        channels: Channels = "each",
         plot: PathLike | None = None,
+        residual: PathLike | None = None,
+        strict: bool = False,
         force: bool = False,
     ) -> Done:
-        """Enhance one file; the output is written whole or not at all.
+        """Enhance one file; every output is written whole or not at all.
 
         Args:
             input: Path of a sound file (WAV, FLAC, OGG, MP3, ...) or a readable binary file.
             output: Path of the enhanced file, or a writable binary file, which gets a WAV. The
                 format is kept, and changes only as far as the ending of the path asks.
             attenuation_limit_db: As for `enhance`.
+            strength: As for `enhance`.
+            channels: As for `enhance`.
             plot: Path of a PNG with the spectrograms of both; needs matplotlib.
-            force: Replace an output or a plot that exists.
+            residual: Path of a sound file with what was removed, input minus output, in the
+                output's format.
+            strict: Refuse a truncated input; else what is there is enhanced, and ``truncated`` and
+                ``warning`` of the result tell.
+            force: Replace outputs that exist.
 
         Returns:
             What was done.
 
         Raises:
-            OutputError: The output exists, is the input or the model, or cannot be written.
+            OutputError: An output exists, is the input or the model, or cannot be written.
             MissingFileError: The input does not exist or cannot be read.
-            AudioError: The input is damaged or empty, or the output's format cannot hold it.
+            AudioError: The input is damaged or empty, truncated with ``strict``, or the output's
+                format cannot hold it.
             ArgumentError, RunError: As for `enhance`.
             InstallError: A plot is asked for and matplotlib is not installed.
 
@@ -164,41 +212,81 @@ class Enhancer:
         """
         from fsnp_onnx.runtime.recording import enhance_recording  # noqa: PLC0415 - libsndfile
 
-        check_limit(attenuation_limit_db)
+        options = SignalOptions(
+            strength=strength, attenuation_limit_db=attenuation_limit_db, channels=channels
+        )
+        check_signal(options)
         source, target = as_file("input", input, "read"), as_file("output", output, "write")
-        picture = None if plot is None else Path(plot)
+        picture, removed = (None if path is None else Path(path) for path in (plot, residual))
         kept = [path for path in (source, self._path) if isinstance(path, Path)]
-        for path in (target, picture):
+        for path in (target, picture, removed):
             if isinstance(path, Path):
                 require_free(path, kept, force=force)
                 kept.append(path)
         if picture:
             require_matplotlib()
         return enhance_recording(
-            self, source, target, attenuation_limit_db=attenuation_limit_db, plot=picture
+            self, source, target, plot=picture, residual=removed, strict=strict, **options
         )
 
+    def stream(self, sample_rate: float, channels: int = 1, *, strength: float = 1.0) -> Stream:
+        """Begin a live recording; any number of streams may run at once, each in one thread.
+
+        Args:
+            sample_rate: In Hz, 100 to 10 million; other rates than the model's need the extra ``live``.
+            channels: Number of channels, 1 to 1024, each enhanced by itself.
+            strength: 0 (the input, late) to 1 (enhanced).
+
+        Returns:
+            The stream, which takes chunks of any size.
+
+        Raises:
+            ArgumentError: An argument is out of range.
+            ModelFileError: The file is not a stream; only causal networks can be exported as one.
+            InstallError: The rate needs a package that is missing.
+
+        Example:
+            >>> from fsnp_onnx import Enhancer
+            >>> stream = Enhancer("tests/data/delay.onnx").stream(16000)
+            >>> f"{1000 * stream.latency_s:.0f} ms"
+            '48 ms'
+        """
+        check_rate(sample_rate)
+        check_channels(channels)
+        check_signal({"strength": strength, "attenuation_limit_db": None, "channels": "each"})
+        if not isinstance(self._model, StreamModel):
+            raise ModelFileError(
+                f"this file has the interface {self.spec.interface!r} and cannot run live; export a "
+                "causal checkpoint with --interface stream"
+            )
+        model = self._model
+        return Stream(model.run, model.spec, sample_rate, channels=channels, strength=strength)
+
     def _enhance_channel(
-        self, samples: NDArray[np.floating], sample_rate: float, limit_db: float | None
+        self, samples: NDArray[np.floating], sample_rate: float, run: Enhance, share: float
     ) -> NDArray[np.float32]:
         if not samples.any():  # silence stays silence, whatever a network makes of it
             return np.zeros(samples.size, np.float32)
         model_rate = self.spec.stft.sample_rate_hz
-        given = np.asarray(samples, np.float32)
-        noisy = _resample(given, sample_rate, model_rate)
-        shortest = (self.spec.min_frames - 1) * self.spec.stft.hop_length
-        if noisy.size < shortest:
-            noisy = np.pad(noisy, (0, shortest - noisy.size))
-        enhanced = self._model.enhance(noisy, attenuation_limit_db=limit_db)
-        enhanced = _resample(enhanced, model_rate, sample_rate)[: samples.size]
-        if limit_db is not None and sample_rate != model_rate:
-            kept = _resample(noisy, model_rate, sample_rate)[: samples.size]
-            enhanced = enhanced + np.float32(lowest_gain(limit_db)) * (given - kept)
+        noisy = self._at_model_rate(samples, sample_rate)
+        enhanced = _resample(run(noisy), model_rate, sample_rate)[: samples.size]
+        if share and sample_rate != model_rate:  # what the model's rate does not hold
+            within = _resample(noisy, model_rate, sample_rate)[: samples.size]
+            enhanced = enhanced + np.float32(share) * (np.asarray(samples, np.float32) - within)
         if not np.isfinite(enhanced).all():
             raise AudioError(
                 f"samples up to {np.abs(samples).max():.3g} overflow float32; scale them to +-1"
             )
         return enhanced
+
+    def _at_model_rate(
+        self, samples: NDArray[np.floating], sample_rate: float
+    ) -> NDArray[np.float32]:
+        """Resample a channel, and add silence up to the shortest that the model takes."""
+        spec = self.spec.stft
+        noisy = _resample(np.asarray(samples, np.float32), sample_rate, spec.sample_rate_hz)
+        missing = (self.spec.min_frames - 1) * spec.hop_length - noisy.size
+        return np.pad(noisy, (0, missing)) if missing > 0 else noisy
 
 
 def open_model(
@@ -208,8 +296,28 @@ def open_model(
     threads: int | None = None,
     device_id: int = 0,
 ) -> SpeechModel:
-    """Open a file as `Enhancer` does, by its interface; `ModelSpec` refuses all but "mask"."""
-    return MaskModel(model, provider, threads=threads, device_id=device_id)
+    """Open a file as `Enhancer` does; its interface says which class runs it."""
+    session = Session(model, provider, threads=threads, device_id=device_id)
+    runs = _RUNS.get(session.spec.interface)
+    if runs is None:
+        raise ModelFileError(
+            f"{session.name} has the interface {session.spec.interface}, which this version does not "
+            f"run; expected {' or '.join(_RUNS)}"
+        )
+    return runs(session)
+
+
+def _guide(channels: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return what the mask of linked channels, [channels, N], is computed from: their mean.
+
+    Where the channels cancel each other, as with a cable whose wires are swapped, the mean holds
+    only noise, and the loudest channel takes its place.
+    """
+    mean: NDArray[np.float32] = channels.mean(axis=0, dtype=np.float32)
+    power, *powers = (np.einsum("n,n", x, x, dtype=np.float64) for x in (mean, *channels))
+    if power > _CANCELLED * max(powers):
+        return mean
+    return np.asarray(channels[int(np.argmax(powers))], np.float32)
 
 
 def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.runtime.mask import decompress, limit_attenuation
-from fsnp_onnx.runtime.ort import Provider
-from fsnp_onnx.runtime.session import ModelFile, Session
+from fsnp_onnx.runtime.mask import FULL, Mix, decompress
+from fsnp_onnx.runtime.session import Session
+from fsnp_onnx.runtime.speech_model import Enhance
 from fsnp_onnx.runtime.stft import istft, stft_blocks
 from fsnp_onnx.spec import INPUT_NAMES
 
@@ -21,17 +21,10 @@ class MaskModel:
     Safe to use from many threads; can be pickled and survives a fork.
     """
 
-    def __init__(
-        self,
-        model: ModelFile,
-        provider: Provider = "auto",
-        *,
-        threads: int | None = None,
-        device_id: int = 0,
-    ) -> None:
-        """Open a file; the arguments and the errors are those of `Enhancer`."""
-        self._session = Session(model, provider, threads=threads, device_id=device_id)
-        self.spec = self._session.spec
+    def __init__(self, session: Session) -> None:
+        """Take an opened file."""
+        self._session = session
+        self.spec = session.spec
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
@@ -49,21 +42,26 @@ class MaskModel:
         (mask,) = self._session.run(dict(zip(INPUT_NAMES, parts, strict=True)))
         return mask
 
-    def enhance(
-        self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
-    ) -> NDArray[np.float32]:
+    def enhance(self, noisy: NDArray[np.float32], mix: Mix = FULL) -> NDArray[np.float32]:
         """Enhance one channel, as `SpeechModel` says: transform, mask, multiply, invert."""
+        return self.linked(noisy, mix)(noisy)
+
+    def linked(self, guide: NDArray[np.float32], mix: Mix = FULL) -> Enhance:
+        """Return what applies the guide's mask to any channel, as `SpeechModel` says."""
+        mask = self._mask(guide)
+        return lambda noisy: istft(self._masked(noisy, mask, mix), self.spec.stft, noisy.size)
+
+    def _mask(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
         spec = self.spec.stft
         n_frames = spec.n_frames(noisy.size)
         real, imag = np.empty((2, 1, spec.n_freqs, n_frames), np.float32)
         for frames, block in stft_blocks(noisy, spec, n_frames):
             real[0, :, frames], imag[0, :, frames] = block.real, block.imag
         (mask,) = self.run(real, imag)  # [2, F, T]
-        del real, imag
-        return istft(self._masked(noisy, mask, attenuation_limit_db), spec, noisy.size)
+        return np.asarray(mask)
 
     def _masked(
-        self, noisy: NDArray[np.float32], mask: NDArray[np.float32], limit_db: float | None
+        self, noisy: NDArray[np.float32], mask: NDArray[np.float32], mix: Mix
     ) -> Iterator[NDArray[np.complex64]]:
         """Yield the enhanced spectrum in blocks, with one more frame for the tail: [F, n].
 
@@ -72,7 +70,4 @@ class MaskModel:
         n_frames = mask.shape[-1]
         for frames, block in stft_blocks(noisy, self.spec.stft, n_frames + 1):
             under = np.minimum(np.arange(frames.start, frames.stop), n_frames - 1)
-            crm = decompress(mask[..., under], self.spec.mask)  # [F, n]
-            if limit_db is not None:
-                crm = limit_attenuation(crm, limit_db)
-            yield block * crm
+            yield block * mix.of(decompress(mask[..., under], self.spec.mask))  # [F, n]

@@ -78,6 +78,8 @@ def load_onnxruntime() -> ModuleType:
 
 def session_options(ort: ModuleType, threads: int, *, precision: str = "float32") -> Any:
     """Return the options of every session, for a file of precision "float32" or "int8"."""
+    # Not session.set_denormal_as_zero: it sets the mode of the thread that opens the first session, and
+    # all of the caller's subnormal numbers vanish.
     options = ort.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = threads  # implicit affinity breaks in containers

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +33,8 @@ def save_spectrograms(
     noisy: NDArray[np.float32], enhanced: NDArray[np.float32], sample_rate: int, path: Path
 ) -> None:
     """Write a PNG with the spectrograms of two signals, float32 [N, channels], on one dB scale."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
+    with _home_left_alone():
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
 
     levels = [_level_db(samples, sample_rate) for samples in (noisy, enhanced)]
     top = max(float(level.max()) for level in levels)
@@ -45,6 +51,20 @@ def save_spectrograms(
     figure.colorbar(images[0], ax=axes, label="level in dB re full scale")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+@contextmanager
+def _home_left_alone() -> Iterator[None]:
+    """Let matplotlib keep its list of fonts, made at import, in a folder that goes again."""
+    if "matplotlib" in sys.modules or "MPLCONFIGDIR" in os.environ:
+        yield
+        return
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ["MPLCONFIGDIR"] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("MPLCONFIGDIR", None)
 
 
 def _level_db(samples: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.errors import RunError, one_line
 from fsnp_onnx.runtime import decode, encode
+from fsnp_onnx.runtime.arguments import SignalOptions
 from fsnp_onnx.runtime.outputs import entry
 from fsnp_onnx.runtime.plot import save_spectrograms
 
@@ -31,8 +37,10 @@ class Done:
         sample_rate: Of both files in Hz.
         channels: Of both files.
         duration_s: Length of the recording.
-        clipped: Number of samples beyond full scale that were clipped.
+        clipped: Number of samples beyond full scale that were clipped, of the residual as well.
         skipped: Whether an earlier run of the journal did it.
+        truncated: Whether samples are missing that the noisy file announces.
+        warning: One line about what is odd about the noisy file; None if nothing is.
     """
 
     input: str
@@ -45,35 +53,56 @@ class Done:
     duration_s: float
     clipped: int
     skipped: bool = False
+    truncated: bool = False
+    warning: str | None = None
 
 
+@contextmanager
+def _short_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        remedy = "give shorter audio or fewer jobs"
+        raise RunError(f"memory is short ({one_line(error)}); {remedy}") from error
+
+
+@_short_of_memory()
 def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     enhancer: Enhancer,
     source: Path | BinaryIO,
     target: Path | BinaryIO,
     *,
     name: str | None = None,
-    attenuation_limit_db: float | None = None,
     plot: Path | None = None,
+    residual: Path | None = None,
+    strict: bool = False,
     token: str | None = None,
+    **options: Unpack[SignalOptions],
 ) -> Done:
     """Enhance one recording as `Enhancer.enhance_file` does, and replace what is at the target.
 
     The name is what messages and `Done.input` call the source. `outputs.replacing` explains the token.
     """
     before = entry(target) if isinstance(target, Path) else None
-    recording = decode.read(source, name)
+    recording = decode.read(source, name, strict=strict)
     noisy, source_format = recording.samples, recording.format
-    target_format = encode.output_format(source, target, source_format)
+    target_format = encode.output_format(target, source_format, len(noisy))
+    residual_format = (
+        encode.output_format(residual, target_format, len(noisy)) if residual else None
+    )
     rate = source_format.sample_rate
     started = time.perf_counter()
-    enhanced = _interruptible(
-        lambda: enhancer.enhance(noisy, rate, attenuation_limit_db=attenuation_limit_db)
-    )
+    enhanced = _interruptible(lambda: _enhanced(enhancer, noisy, rate, options))
     seconds = time.perf_counter() - started
-    if plot:  # first, as an existing output means a finished recording
+    clipped = 0
+    if plot:  # before the output, as an existing output means a finished recording
         save_spectrograms(noisy, enhanced, rate, plot)
-    clipped = encode.write(target, enhanced, target_format, token=token, before=before)
+    if residual and residual_format:
+        removed = np.subtract(noisy, enhanced, out=noisy)
+        clipped += encode.write(residual, removed, residual_format)
+    clipped += encode.write(
+        target, enhanced, target_format, recording.tags, token=token, before=before
+    )
     duration_s = len(noisy) / rate
     names = [str(file) if isinstance(file, Path) else "-" for file in (source, target)]
     return Done(
@@ -86,7 +115,21 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
         channels=source_format.channels,
         duration_s=round(duration_s, 4),
         clipped=clipped,
+        truncated=recording.truncated,
+        warning=recording.warning,
     )
+
+
+def _enhanced(
+    enhancer: Enhancer, noisy: NDArray[np.float32], rate: int, options: SignalOptions
+) -> Any:
+    """Enhance the samples of a file, which may have fewer samples than channels.
+
+    `Enhancer.enhance` takes those for a mistake, so silence is added and removed.
+    """
+    missing = noisy.shape[1] - len(noisy)
+    padded = np.pad(noisy, ((0, missing), (0, 0))) if missing > 0 else noisy
+    return enhancer.enhance(padded, rate, **options)[: len(noisy)]
 
 
 def _interruptible(work: Callable[[], Any]) -> Any:

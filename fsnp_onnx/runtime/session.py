@@ -44,7 +44,12 @@ class Session:
     """
 
     def __init__(
-        self, model: ModelFile, provider: ort.Provider, *, threads: int | None, device_id: int
+        self,
+        model: ModelFile,
+        provider: ort.Provider = "auto",
+        *,
+        threads: int | None = None,
+        device_id: int = 0,
     ) -> None:
         """Open a file; the arguments and the errors are those of `Enhancer`."""
         check_provider(provider, threads, device_id)

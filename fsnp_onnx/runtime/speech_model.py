@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fsnp_onnx.runtime.mask import FULL, Mix
 from fsnp_onnx.spec import ModelSpec
+
+Enhance = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class SpeechModel(Protocol):
@@ -19,10 +23,14 @@ class SpeechModel(Protocol):
     def provider(self) -> Literal["cpu", "cuda"]:
         """Where the file really runs."""
 
-    def enhance(
-        self, noisy: NDArray[np.float32], *, attenuation_limit_db: float | None
-    ) -> NDArray[np.float32]:
+    def enhance(self, noisy: NDArray[np.float32], mix: Mix = FULL) -> NDArray[np.float32]:
         """Enhance one channel, float32 [N] at the model's rate, of spec.min_frames frames or more.
 
-        No bin of the spectrum is attenuated by more than the limit in dB; None is no limit.
+        The mix says how much of the noisy signal stays.
+        """
+
+    def linked(self, guide: NDArray[np.float32], mix: Mix = FULL) -> Enhance:
+        """Return what does to any channel, float32 [N], what `enhance` does to the guide, [N] as well.
+
+        A file that returns samples shows no mask: its class raises ArgumentError about ``channels``.
         """

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile as sf
 
+from fsnp_onnx import Enhancer
 from fsnp_onnx.batch.cluster import Cluster
 from fsnp_onnx.batch.files import Progress, enhance_files
 from fsnp_onnx.batch.worker import Failed
@@ -15,7 +17,9 @@ from fsnp_onnx.errors import ArgumentError, ArgumentTypeError, FsnpError, Instal
 from fsnp_onnx.runtime.recording import Done
 from tests.batch.conftest import Run
 from tests.batch.folders import contents, recordings
+from tests.runtime.models import with_mask
 from tests.runtime.signals import noise
+from tests.runtime.sound_files import odd
 
 
 def names(results: list[Done | Failed]) -> list[str]:
@@ -43,8 +47,12 @@ def names(results: list[Done | Failed]) -> list[str]:
         ([], {"manifest": "m.csv", "output": "out"}, "manifest names all inputs and outputs"),
         ([], {"manifest": "m.csv", "recursive": True}, "manifest names all inputs and outputs"),
         ([], {"manifest": "m.txt"}, "manifest m.txt ends neither in .csv nor in .jsonl"),
-        (["in", "out"], {"plot": "x.png", "recursive": True}, "plot draws one recording, not 2"),
-        (["in", "out"], {"plot": "x.png", "cluster": Cluster()}, "plot is drawn on this machine"),
+        (["in", "out"], {"plot": "x.png", "recursive": True}, "plot is for one recording, not 2"),
+        (["in", "out"], {"plot": "x.png", "cluster": Cluster()}, "plot is written on this machine"),
+        (["in", "out"], {"residual": "r.wav", "recursive": True}, "residual is for one recording"),
+        (["in", "out"], {"residual": "r.wav", "cluster": Cluster()}, "residual is written on this"),
+        (["in", "out"], {"strength": 1.5}, "strength is 1.5; give a number from 0"),
+        (["in", "out"], {"channels": "both"}, "channels is 'both'; give 'each' or 'linked'"),
         (
             ["in", "out"],
             {"device_id": 1, "cluster": Cluster()},
@@ -65,7 +73,9 @@ def test_wrong_arguments_are_reported_at_the_call_by_their_name(
     assert contents(Path()) == before
 
 
-@pytest.mark.parametrize("argument", ["inputs", "output", "model", "manifest", "journal", "plot"])
+@pytest.mark.parametrize(
+    "argument", ["inputs", "output", "model", "manifest", "journal", "plot", "residual"]
+)
 def test_a_name_that_is_not_text_is_a_type_error(run: Run, argument: str) -> None:
     value = [7] if argument == "inputs" else 7
     with pytest.raises(ArgumentTypeError, match=f"{argument} has a int; give paths or URLs"):
@@ -198,6 +208,65 @@ def test_a_plot_without_matplotlib_is_found_at_the_call(
     recordings(Path("in"), 2)
     with pytest.raises(InstallError, match=r"pip install 'fsnp-onnx\[plot\]'"):
         enhance_files("in", "out", model=unity_path, plot="x.png")
+
+
+def test_a_residual_is_written_for_one_recording(run: Run) -> None:
+    recordings(Path("in"), 2)
+    model = with_mask(0.2)
+    (done,) = run("in/001.wav", "y.wav", model=model, residual="deep/r.wav", strength=0.5)
+    assert isinstance(done, Done)
+    noisy, kept, removed = (sf.read(name)[0] for name in ("in/001.wav", "y.wav", "deep/r.wav"))
+    np.testing.assert_allclose(kept + removed, noisy, rtol=0, atol=2**-15)
+    assert np.abs(removed).max() > 0.01
+
+
+def test_every_recording_gets_the_strength_and_the_channels(run: Run) -> None:
+    recordings(Path("in"), 2)
+    noisy = {name: noise(9000, 2, seed=seed) for seed, name in enumerate(("a.wav", "b.wav"))}
+    for name, samples in noisy.items():
+        sf.write(name, samples, 16000, "FLOAT")
+    how: dict[str, Any] = {"strength": 0.5, "channels": "linked"}
+    run([*noisy], "out", model=None, provider="cpu", **how)
+    for name, samples in noisy.items():
+        wanted = Enhancer(provider="cpu").enhance(samples, 16000, **how)
+        np.testing.assert_array_equal(sf.read(f"out/{name}", dtype="float32")[0], wanted)
+
+
+@pytest.mark.parametrize("residual", ["in/001.wav", "./y.wav", "to_m", "r.jsonl", "x.png"])
+@pytest.mark.usefixtures("in_empty_folder")
+def test_a_residual_over_a_file_of_the_run_is_refused_at_the_call(
+    unity_path: Path, residual: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    recordings(Path("in"), 2)
+    Path("m.onnx").write_bytes(unity_path.read_bytes())
+    Path("to_m").symlink_to("m.onnx")
+    others: Any = {"model": "m.onnx", "journal": "r.jsonl", "plot": "x.png", "force": True}
+    before = contents(Path())
+    with pytest.raises(OutputError, match=f"^{Path(residual)} is "):
+        enhance_files("in/001.wav", "y.wav", residual=residual, **others)
+    assert contents(Path()) == before
+
+
+def test_an_existing_residual_is_protected_without_force(run: Run) -> None:
+    recordings(Path("in"), 2)
+    Path("r.wav").write_bytes(b"precious")
+    with pytest.raises(OutputError, match=r"r\.wav exists already"):
+        run("in/001.wav", "y.wav", residual="r.wav")
+    assert Path("r.wav").read_bytes() == b"precious"
+    run("in/001.wav", "y.wav", residual="r.wav", force=True)
+    assert sf.info("r.wav").frames == 3500
+
+
+def test_strict_lets_truncated_recordings_fail(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings(Path("in"), 2)
+    odd(monkeypatch, "truncated: 3500 of 4000 samples")
+    (done,) = run("in/001.wav", "y.wav")
+    assert isinstance(done, Done)
+    assert (done.truncated, done.warning) == (True, "truncated: 3500 of 4000 samples")
+    (failed,) = run("in/001.wav", "z.wav", strict=True)
+    assert isinstance(failed, Failed)
+    assert "3500 of 4000" in str(failed.error)
 
 
 @pytest.mark.parametrize("plot", ["in/001.wav", "y.wav", "./y.wav", "to_y.wav", "to_m", "m.onnx"])

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 from fsnp_onnx.batch.inputs import add_inputs
 from fsnp_onnx.batch.jobs import Plan
-from fsnp_onnx.batch.storage import Found, sound_files
+from fsnp_onnx.batch.search import Found, search
 from fsnp_onnx.errors import OutputError
 
 
@@ -34,8 +36,8 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def found(folder: str, output: str = "out", *, recursive: bool = True) -> list[str]:
     errors: list[OSError] = []
-    files = sound_files(folder, output, recursive=recursive, on_error=errors.append)
-    names = [file.relative for file in files]
+    files = search(folder, output, recursive=recursive, on_error=errors.append)
+    names = [file.relative for file in files if not file.passed_over]
     assert not errors
     return names
 
@@ -68,7 +70,7 @@ def test_the_output_below_the_input_is_passed_over_by_any_name() -> None:
 def test_size_is_that_of_the_file() -> None:
     touch("in/a.wav")
     Path("in/a.wav").write_bytes(b"12345")
-    files = sound_files("in", "out", recursive=False, on_error=print)
+    files = search("in", "out", recursive=False, on_error=print)
     assert list(files) == [Found("in/a.wav", "a.wav", 5)]
 
 
@@ -153,3 +155,70 @@ def test_a_large_plan_is_not_in_memory() -> None:
     line = [sys.executable, "-c", code]
     ended = subprocess.run(line, capture_output=True, text=True, check=True)
     assert int(ended.stdout) * 1024 < 12e6  # its names alone are 37 MB
+
+
+def test_every_file_of_a_folder_that_is_passed_over_has_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fsnp_onnx.batch.search.has_av", lambda: False)
+    touch("in/a.wav", "in/film.MP4", "in/notes.txt", "in/.b.wav", "in/.DS_Store", "in/sub/c.wav")
+    touch("in/out/d.wav", "elsewhere/e.wav")
+    os.mkfifo("in/pipe.wav")
+    Path("in/nowhere.flac").symlink_to("none.flac")
+    Path("in/linked").symlink_to(Path("elsewhere").absolute())
+    passed_over: dict[str, str] = {}
+    plan = Plan()
+    add_inputs(plan, ["in"], "in/out", recursive=False, on_passed_over=passed_over.__setitem__)
+    assert pairs(plan) == [("in/a.wav", "in/out/a.wav")]
+    assert passed_over == {
+        "in/.b.wav": "a hidden file",
+        "in/film.MP4": "needs pip install 'fsnp-onnx[av]'",
+        "in/linked": "a link to a folder",
+        "in/notes.txt": "not a sound file",
+        "in/nowhere.flac": "a link to nothing",
+        "in/pipe.wav": "not a regular file",
+        "in/sub": "a subfolder; --recursive (recursive=True) searches it",
+    }
+
+
+def test_what_cannot_be_written_back_becomes_a_wav_beside_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fsnp_onnx.batch.search.has_av", lambda: True)
+    touch("in/talk.m4a", "in/talk.wav", "in/film.mp4", "in/a/talk.m4a")
+    plan = Plan()
+    add_inputs(plan, ["in"], "out", recursive=True)
+    assert pairs(plan) == [
+        ("in/talk.wav", "out/talk.wav"),
+        ("in/film.mp4", "out/film.wav"),
+        ("in/talk.m4a", "out/talk.m4a.wav"),
+        ("in/a/talk.m4a", "out/a/talk.wav"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("container", "ending"),
+    [("WAV", ".wav"), ("FLAC", ".flac"), ("MP3", ".mp3"), ("AIFF", ".aiff")],
+)
+@pytest.mark.parametrize("name", ["talk", "talk.2026-11-28", "talk.bak"])
+def test_a_name_without_the_ending_of_a_sound_file_gets_that_of_its_content(
+    name: str, container: str, ending: str
+) -> None:
+    sf.write(name, np.zeros(4000), 16000, format=container)
+    plan = Plan()
+    add_inputs(plan, [name], None, recursive=False)
+    add_inputs(plan, [name], "out/", recursive=False)
+    assert pairs(plan) == [(name, f"{name}.enhanced{ending}"), (name, f"out/{name}{ending}")]
+
+
+def test_a_name_whose_content_is_not_known_before_it_is_read_gets_a_wav() -> None:
+    os.mkfifo("pipe")
+    touch("empty")
+    plan = Plan()
+    add_inputs(plan, ["pipe", "empty", "film.mp4"], None, recursive=False)
+    targets = [target for _, target in pairs(plan)]
+    assert targets == [
+        "pipe.enhanced.wav",
+        "empty.enhanced.wav",
+        "film.enhanced.wav",
+    ]

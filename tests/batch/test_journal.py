@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile as sf
 
@@ -23,6 +24,7 @@ from fsnp_onnx.runtime.recording import Done
 from tests.batch.conftest import Run
 from tests.batch.folders import contents, recordings, wait_for
 from tests.runtime.signals import noise
+from tests.runtime.sound_files import odd
 
 WITH_JOURNAL: dict[str, Any] = {"recursive": True, "journal": "r.jsonl", "resume": True}
 
@@ -261,6 +263,71 @@ def test_a_run_with_other_settings_is_not_resumed(run: Run, unity_path: Path) ->
     with pytest.raises(JournalError, match="is of a run with model_sha256 "):
         run("in", "out", attenuation_limit_db=12, model=other, **WITH_JOURNAL)
     assert counts(run("in", "out", attenuation_limit_db=12.0, **WITH_JOURNAL)) == (0, 0, 2)
+
+
+@pytest.mark.parametrize("how", [{"strength": 0.5}, {"channels": "linked"}])
+def test_a_run_with_another_strength_or_other_channels_is_not_resumed(
+    run: Run, how: dict[str, Any]
+) -> None:
+    recordings(Path("in"), 2)
+    run("in", "out", **how, **WITH_JOURNAL)
+    ((name, value),) = how.items()
+    assert rows()[0][name] == value
+    with pytest.raises(JournalError, match=f"{name} {value}, this one has "):
+        run("in", "out", **WITH_JOURNAL)
+    assert counts(run("in", "out", **how, **WITH_JOURNAL)) == (0, 0, 2)
+
+
+def test_settings_may_be_numbers_of_numpy(run: Run) -> None:
+    recordings(Path("in"), 2)
+    how = {"strength": np.float32(0.7), "attenuation_limit_db": np.float32(12.3)}
+    run("in", "out", **how, **WITH_JOURNAL)
+    assert counts(run("in", "out", **how, **WITH_JOURNAL)) == (0, 0, 2)
+
+
+def test_a_journal_of_an_earlier_version_is_resumed(run: Run) -> None:
+    recordings(Path("in"), 2)
+    run("in", "out", **WITH_JOURNAL)
+    newer = {"run": ("strength", "channels", "strict"), "done": ("truncated", "warning")}
+    earlier = rows()
+    for row in earlier:
+        for name in newer.get(row["status"], ()):
+            del row[name]
+    Path("r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in earlier))
+    with pytest.raises(JournalError, match=r"strength 1\.0, this one has 0\.5"):
+        run("in", "out", strength=0.5, **WITH_JOURNAL)
+    results = run("in", "out", **WITH_JOURNAL)
+    assert counts(results) == (0, 0, 2)
+    assert [(done.truncated, done.warning) for done in results if isinstance(done, Done)] == [
+        (False, None)
+    ] * 2
+
+
+def test_a_truncated_recording_is_known_to_the_journal(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings(Path("in"), 1)
+    odd(monkeypatch, "truncated: 3000 of 4000 samples")
+    run("in", "out", **WITH_JOURNAL)
+    start, _, row = rows()
+    assert start["strict"] is False
+    assert (row["truncated"], row["warning"]) == (True, "truncated: 3000 of 4000 samples")
+    (skipped,) = run("in", "out", **WITH_JOURNAL)
+    assert isinstance(skipped, Done)
+    assert (skipped.truncated, skipped.warning) == (row["truncated"], row["warning"])
+
+
+def test_a_run_that_becomes_strict_does_not_skip_truncated_recordings(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recordings(Path("in"), 2)
+    with monkeypatch.context() as patched:
+        odd(patched, "truncated: 3000 of 4000 samples")
+        run("in/deep", "out", **WITH_JOURNAL)
+    run("in/001.wav", "out/", **WITH_JOURNAL)
+    odd(monkeypatch, "truncated: 3000 of 4000 samples")
+    assert counts(run("in/deep", "out", strict=True, **WITH_JOURNAL)) == (0, 1, 0)
+    assert counts(run("in/001.wav", "out/", strict=True, **WITH_JOURNAL)) == (0, 0, 1)
 
 
 def test_an_existing_journal_is_kept_without_resume_or_force(run: Run) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.jobs import Job
+from fsnp_onnx.batch.search import search
 from fsnp_onnx.batch.worker import Failed
 from fsnp_onnx.errors import MissingFileError, OutputError
 from tests.batch.conftest import Run
@@ -20,17 +21,17 @@ def test_sound_files_behind_a_url_are_found_as_in_a_folder() -> None:
     fs = fsspec.filesystem("memory")
     for name in ("b.wav", "a/c.flac", "a/notes.txt", "a/.d.wav", "clean/b.wav"):
         fs.pipe(f"/bucket/{name}", b"1234")
-    found = list(
-        storage.sound_files(
-            "memory://bucket", "memory://bucket/clean", recursive=True, on_error=print
-        )
-    )
-    assert [(f.source, f.relative, f.size) for f in found] == [
+    found = list(search("memory://bucket", "memory://bucket/clean", recursive=True, on_error=print))
+    assert [(f.source, f.relative, f.size) for f in found if not f.passed_over] == [
         ("memory://bucket/b.wav", "b.wav", 4),
         ("memory://bucket/a/c.flac", "a/c.flac", 4),
     ]
-    top = storage.sound_files("memory://bucket/", "memory://other", recursive=False, on_error=print)
-    assert [f.relative for f in top] == ["b.wav"]
+    assert [(f.relative, f.passed_over) for f in found if f.passed_over] == [
+        ("a/.d.wav", "a hidden file"),
+        ("a/notes.txt", "not a sound file"),
+    ]
+    top = search("memory://bucket/", "memory://other", recursive=False, on_error=print)
+    assert [f.relative for f in top if not f.passed_over] == ["b.wav"]
 
 
 def test_a_file_of_a_web_server_is_called_what_its_path_says() -> None:

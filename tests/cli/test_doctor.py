@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fsnp_onnx.cli import doctor as command
-from fsnp_onnx.spec import Probe, SpeechProbe
-from tests.runtime.models import SPEC, with_metadata
+from fsnp_onnx.probes import Probe, SpeechProbe
+from tests.runtime.models import HALVES, SPEC, WAVEFORM_SPEC, with_metadata
 
 Run = Callable[..., int]
 
@@ -54,6 +54,24 @@ def test_healthy_installation_is_described(
     assert "Verification against PyTorch float64" in lines
     assert "frames batch max |error| tolerance SNR dB" in lines
     assert "300 2 3.5e-06 2.0e-05 118.0" in lines
+
+
+def test_a_file_of_samples_shows_its_interface_and_both_verifications(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probes = (Probe(8, 1, 1.5e-6, 2e-5, 121.4), Probe(9, 3, 4e-7, 1e-5, 99.0, n_samples=2177))
+    spec = replace(WAVEFORM_SPEC, verification=probes)
+    path = tmp_path / "waveform.onnx"
+    path.write_bytes(with_metadata(spec.to_metadata(), HALVES.read_bytes()))
+    assert run(path) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "interface waveform" in lines
+    assert lines[lines.index("Verification against PyTorch float64") + 1 :] == [
+        "frames batch max |error| tolerance SNR dB",
+        "8 1 1.5e-06 2.0e-05 121.4",
+        "samples batch max |error| tolerance SNR dB",
+        "2177 3 4.0e-07 1.0e-05 99.0",
+    ]
 
 
 def test_verification_of_a_quantised_file_is_shown(

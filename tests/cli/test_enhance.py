@@ -22,10 +22,11 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from fsnp_onnx.cli import enhance as command
-from fsnp_onnx.runtime.enhancer import Enhancer
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, Enhancer
 from tests.batch.folders import contents, recordings
 from tests.cli.shell import shell
 from tests.runtime.signals import noise, tone
+from tests.runtime.sound_files import odd
 
 Run = Callable[..., int]
 Samples = NDArray[np.float32]
@@ -105,6 +106,8 @@ def test_json_has_one_object_for_each_file(run: Run, capsys: pytest.CaptureFixtu
         "channels": 2,
         "duration_s": 1.0,
         "clipped": 0,
+        "truncated": False,
+        "warning": None,
     }
     assert bad["input"] == "b.wav"
     assert "cannot be decoded" in bad["error"]
@@ -212,6 +215,21 @@ def test_output_that_cannot_be_written_is_found_before_the_work(run: Run, name: 
     assert [p.name for p in Path.cwd().iterdir()] == ["x.wav"]
 
 
+def test_the_summary_says_how_many_files_were_passed_over_and_why(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wav("in/x.wav"), wav("in/sub/y.wav")
+    for name in ("notes.txt", "table.csv"):
+        Path("in", name).touch()
+    Path("in/gone.wav").symlink_to("none.wav")
+    assert run("in", "-o", "out", "-r") == 0
+    printed = capsys.readouterr().err
+    assert "3 passed over (2: not a sound file; 1: a link to nothing)\n" in printed
+    assert run("in", "-o", "out2") == 0
+    printed = capsys.readouterr().err
+    assert "4 passed over (2: not a sound file; " in printed
+
+
 def test_empty_folder_does_not_stop_the_others(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,6 +260,11 @@ def test_empty_folder_does_not_stop_the_others(
         ["x.wav", "--provider", "tpu"],
         ["x.wav", "--threads", "0"],
         ["x.wav", "--attenuation-limit", "-3"],
+        ["x.wav", "--strength", "1.1"],
+        ["x.wav", "--channels", "both"],
+        ["x.wav", "in/y.wav", "--residual", "r.wav"],
+        ["x.wav", "-o", "y.wav", "--residual", "r.csv", "--summary", "r.csv"],
+        ["x.wav", "--residual", "r.wav", "--engine", "ray"],
         ["x.wav", "--no-such-option"],
         ["in", "-o", "out", "--resume"],
         ["--manifest", "m.csv", "in"],
@@ -352,8 +375,9 @@ def test_help_has_the_common_options_first_and_examples_last(
 ) -> None:
     assert run("--help") == 0
     printed = capsys.readouterr().out
-    parts = ("--output", "--force", "Output and pictures", "Many recordings", "Where it runs")
-    places = [printed.index(part) for part in (*parts, "fsnp-enhance talk.wav ")]
+    panels = ("Signal", "Other outputs", "Many recordings", "Where it runs")
+    parts = ("--output", "--force", *(f"─ {panel} ─" for panel in panels), "fsnp-enhance talk.wav ")
+    places = [printed.index(part) for part in parts]
     assert places == sorted(places)
 
 
@@ -390,6 +414,26 @@ def test_empty_stream_is_one_line(unity_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith(b"error: the stream cannot be decoded")
     assert ended.stderr.count(b"\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not limit a process like this")
+def test_short_memory_is_one_line(unity_path: Path, tmp_path: Path) -> None:
+    sf.write(tmp_path / "x.wav", noise(16000 * 600), 16000)
+    limited = 'ulimit -v 400000; exec "$0" "$@"'
+    line = shell(unity_path, "x.wav", "--provider", "cpu", "--threads", "1")
+    ended = subprocess.run(
+        ["sh", "-c", limited, *line],
+        cwd=tmp_path,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # each reserves memory of its own
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: x.wav: ")
+    assert ended.stderr.endswith("; give shorter audio or fewer jobs\n")
+    assert ended.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
 
 
 def test_closed_pipe_is_no_traceback(unity_path: Path, tmp_path: Path) -> None:
@@ -524,6 +568,70 @@ def test_attenuation_limit_is_passed_on(run: Run) -> None:
     assert np.abs(limited - enhancer.enhance(noisy, 16000)).max() > 1e-2
 
 
+def test_strength_and_channels_are_passed_on(run: Run) -> None:
+    sf.write("x.wav", noise(9000, 2), 16000, "FLOAT")
+    model = DEFAULT_MODEL
+    line = ("x.wav", "-o", "y.wav", "-m", model, "--provider", "cpu")
+    assert run(*line, "--strength", "0.25", "--channels", "linked") == 0
+    noisy, mixed = (sf.read(name, dtype="float32")[0] for name in ("x.wav", "y.wav"))
+    wanted = Enhancer(model, "cpu").enhance(noisy, 16000, strength=0.25, channels="linked")
+    np.testing.assert_array_equal(mixed, wanted)
+
+
+def test_a_stream_takes_all_options_of_one_recording(unity_path: Path, tmp_path: Path) -> None:
+    source = io.BytesIO()
+    sf.write(source, noise(5000, 2), 22050, format="WAV", subtype="PCM_24")
+    options = ("--strength", "0", "--channels", "linked", "--strict", "--residual", "r.wav")
+    ended = subprocess.run(
+        shell(unity_path, "-", *options),
+        cwd=tmp_path,
+        input=source.getvalue(),
+        capture_output=True,
+        check=True,
+    )
+    source.seek(0)
+    noisy, _ = sf.read(source, dtype="int32")
+    enhanced, _ = sf.read(io.BytesIO(ended.stdout), dtype="int32")
+    assert np.array_equal(enhanced, noisy)
+    removed, _ = sf.read(tmp_path / "r.wav", dtype="int32")
+    assert removed.shape == noisy.shape
+    assert not removed.any()
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_warning_is_one_line_that_names_the_recording(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,
+) -> None:
+    wav("x.wav")
+    odd(monkeypatch, "truncated: 3000 of 6000 samples")
+    line = ("x.wav", "--journal", "r.jsonl", "--resume", "--summary", "s.csv")
+    assert run(*line, *(["--json"] if as_json else [])) == 0
+    printed = capsys.readouterr()
+    first, *others = printed.err.splitlines()
+    assert first == "warning: x.wav: truncated: 3000 of 6000 samples"
+    assert len(others) == (0 if as_json else 1)
+    if as_json:
+        assert json.loads(printed.out)["truncated"] is True
+    with Path("s.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["truncated"], row["warning"]) == ("True", "truncated: 3000 of 6000 samples")
+    assert run(*line) == 0
+    assert "warning" not in capsys.readouterr().err  # of what was skipped
+
+
+def test_strict_makes_it_an_error(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wav("x.wav")
+    odd(monkeypatch, "truncated: 3000 of 6000 samples")
+    assert run("x.wav", "--strict") == 1
+    assert capsys.readouterr().err == "error: x.wav: truncated: 3000 of 6000 samples\n"
+    assert [path.name for path in Path().iterdir()] == ["x.wav"]
+
+
 def test_the_last_line_sums_up_a_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     recordings(Path("in"), 4)
     line = ("in", "-o", "out", "-r", "--journal", "r.jsonl", "--resume")
@@ -572,6 +680,9 @@ def test_an_existing_summary_is_kept_without_force_and_another_file_always(
     first = Path("s.csv").read_bytes()
     assert run(*line) == 1
     assert Path("s.csv").read_bytes() == first
+    assert run(*line, "--force") == 0
+    assert first.splitlines()[0] == Path("s.csv").read_bytes().splitlines()[0]
+    Path("s.csv").write_text("input,output,seconds,rtf,provider,error\n")  # of another version
     assert run(*line, "--force") == 0
     assert first.splitlines()[0] == Path("s.csv").read_bytes().splitlines()[0]
     assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []

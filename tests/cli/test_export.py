@@ -30,6 +30,7 @@ def test_an_export_says_what_it_inferred_and_verified(checkpoint: Path, tmp_path
     output, report = tmp_path / "net.onnx", tmp_path / "net.json"
     done = fsnp_export(checkpoint, "-o", output, "--mulca", "equivalent", "--report", report)
     assert done.returncode == 0, done.stderr
+    assert "weights: entry 'model'" in done.stdout
     assert "from tensors: n_freqs=17" in done.stdout
     (defaults,) = [line for line in done.stdout.splitlines() if "from published default" in line]
     assert "look_ahead=2" in defaults

@@ -1,8 +1,9 @@
-"""Write unity.onnx, wavy.onnx and frozen.onnx: the interface of an exported file with simple masks.
+"""Write unity.onnx, wavy.onnx, frozen.onnx, halves.onnx and delay.onnx: exported files in miniature.
 
 Run as ``python -m tests.data.make_models``. Unity's mask is K tanh(c / 2), the compressed form of 1, in
 the real part and 0 in the imaginary part, for any batch and length; frozen is unity for 100 frames only.
-Wavy's mask is 11 sin and 11 cos of a phase that grows with bins and frames.
+Wavy's mask is 11 sin and 11 cos of a phase that grows with bins and frames. Halves takes samples, and
+returns half of each. Delay is a stream that does so two hops later.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import math
 
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper
 
-from fsnp_onnx.spec import INPUT_NAMES, METADATA_KEY, OUTPUT_NAME
-from tests.runtime.models import FROZEN, SPEC, UNITY, WAVY
+from fsnp_onnx.spec import ENHANCED, INPUT_NAMES, METADATA_KEY, NOISY, OUTPUT_NAME, ModelSpec
+from tests.runtime.models import DELAY, DELAY_SPEC, FROZEN, HALVES, SPEC, UNITY, WAVEFORM_SPEC, WAVY
 
 REAL, IMAG = INPUT_NAMES
 ONE = SPEC.mask.k * math.tanh(SPEC.mask.c / 2)
@@ -53,6 +54,29 @@ def build_frozen() -> ModelProto:
     return model
 
 
+def build_halves() -> ModelProto:
+    """Return the graph: enhanced = noisy / 2."""
+    half = helper.make_tensor("half", TensorProto.FLOAT, [], [0.5])
+    nodes = [helper.make_node("Mul", [NOISY, "half"], [ENHANCED])]
+    return _stamped("halves", nodes, [half], WAVEFORM_SPEC)
+
+
+def build_delay() -> ModelProto:
+    """Return the graph: of state and input joined, the first are halved and go out, the last stay."""
+    nodes = [
+        helper.make_node("Concat", ["state", NOISY], ["joined"], axis=1),
+        helper.make_node("Slice", ["joined", "zero", "late", "axis"], ["earlier"]),
+        helper.make_node("Mul", ["earlier", "half"], [ENHANCED]),
+        helper.make_node("Slice", ["joined", "late", "end", "axis"], ["next_state"]),
+    ]
+    numbers = {"zero": 0, "late": -512, "axis": 1, "end": 2**63 - 1}
+    initializers = [
+        helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
+        *(helper.make_tensor(key, TensorProto.INT64, [1], [n]) for key, n in numbers.items()),
+    ]
+    return _stamped("delay", nodes, initializers, DELAY_SPEC)
+
+
 def _model(name: str, nodes: list[NodeProto], constants: dict[str, float]) -> ModelProto:
     nodes = [
         *nodes,
@@ -70,21 +94,33 @@ def _model(name: str, nodes: list[NodeProto], constants: dict[str, float]) -> Mo
         for key, axis in axes.items()
         if key in used
     ]
+    return _stamped(name, nodes, initializers, SPEC)
+
+
+def _stamped(
+    name: str, nodes: list[NodeProto], initializers: list[TensorProto], spec: ModelSpec
+) -> ModelProto:
     graph = helper.make_graph(
         nodes,
         name,
-        [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in SPEC.inputs],
-        [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in SPEC.outputs],
+        [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in spec.inputs],
+        [helper.make_tensor_value_info(t.name, TensorProto.FLOAT, t.shape) for t in spec.outputs],
         initializers,
     )
     opset = helper.make_opsetid("", 17)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8, producer_name="fsnp-onnx")
-    helper.set_model_props(model, {METADATA_KEY: SPEC.to_metadata()})
+    helper.set_model_props(model, {METADATA_KEY: spec.to_metadata()})
     checker.check_model(model, full_check=True)
     return model
 
 
-MODELS = {UNITY: build_unity, WAVY: build_wavy, FROZEN: build_frozen}
+MODELS = {
+    UNITY: build_unity,
+    WAVY: build_wavy,
+    FROZEN: build_frozen,
+    HALVES: build_halves,
+    DELAY: build_delay,
+}
 
 if __name__ == "__main__":
     for path, build in MODELS.items():

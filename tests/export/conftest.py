@@ -20,6 +20,7 @@ from fsnp_onnx.export.graph.mask import mask_model
 from fsnp_onnx.export.graph.statistics import export_statistics
 from fsnp_onnx.export.graph.sub_band import sub_band_block
 from fsnp_onnx.export.graph.sub_band_scan import sub_band_stage
+from fsnp_onnx.export.options import ExportOptions
 from fsnp_onnx.export.pipeline import ExportReport, export_checkpoint
 from fsnp_onnx.network.config import MulcaVariant
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
@@ -30,7 +31,7 @@ torch.set_num_threads(1)  # small networks; OpenMP threads that wait for each ot
 gc.set_threshold(100_000, 50, 100)  # torch's exporter makes millions of objects, most of which stay
 
 OPSET = 18
-EXPORTS = {"export_golden", "small_export", "exported_block"}
+EXPORTS = {"export_golden", "small_export", "exported_block", "waveform_export"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
@@ -128,3 +129,25 @@ def small_export(tmp_path_factory: pytest.TempPathFactory) -> SmallExport:
             patch.setattr(pipeline, name, recording(name))
         report = export_checkpoint(checkpoint, on_step=steps.append)
     return SmallExport(checkpoint, report, steps, *stages.values())
+
+
+@pytest.fixture(scope="session")
+def waveform_export(
+    small_export: SmallExport, tmp_path_factory: pytest.TempPathFactory
+) -> ExportReport:
+    """The small network with original MulCA, exported with the interface waveform."""
+    with pytest.MonkeyPatch.context() as patch:
+        small_export.reuse(patch)
+        return export_checkpoint(
+            small_export.checkpoint,
+            tmp_path_factory.mktemp("waveform") / "net.onnx",
+            mulca=["original"],
+            options=ExportOptions(interface="waveform"),
+        )
+
+
+def run_samples(session: onnxruntime.InferenceSession, noisy: Array) -> Array:
+    """Run a file of the interface waveform as any client does, on [B, N]."""
+    (enhanced,) = session.run(["enhanced"], {"noisy": noisy})
+    result: Array = enhanced
+    return result

@@ -12,6 +12,7 @@ import pytest
 from fsnp_onnx.errors import ArgumentError, OutputError
 from fsnp_onnx.export.options import (
     ExportOptions,
+    check_interface,
     check_outputs,
     choose_variants,
     output_paths,
@@ -25,6 +26,7 @@ from tests.export.small import CONFIG
     [
         ({"opset": 17}, "opset"),
         ({"precision": "int4"}, "precision"),
+        ({"interface": "samples"}, "interface"),
         ({"min_snr_db": math.nan}, "min_snr_db"),
         ({"min_snr_db": -1.0}, "min_snr_db"),
     ],
@@ -69,14 +71,37 @@ def test_variants_that_a_network_does_not_have_are_refused() -> None:
 def test_names_of_outputs(
     output: Path | None, variants: tuple[MulcaVariant | None, ...], names: list[str]
 ) -> None:
-    paths = output_paths(Path("dir/net.v2"), output, variants, "float32")
+    paths = output_paths(Path("dir/net.v2"), output, variants, ExportOptions())
     assert [path.name for path in paths] == names
     assert all(path.parent == (output or Path("dir/net.v2.tar")).parent for path in paths)
 
 
-def test_int8_is_in_the_names_of_outputs() -> None:
-    paths = output_paths(Path("net"), None, ("original", None), "int8")
-    assert [path.name for path in paths] == ["net.original.int8.onnx", "net.int8.onnx"]
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (ExportOptions(precision="int8"), ["net.original.int8.onnx", "net.int8.onnx"]),
+        (ExportOptions(interface="waveform"), ["net.original.waveform.onnx", "net.waveform.onnx"]),
+        (
+            ExportOptions(precision="int8", interface="waveform"),
+            ["net.original.waveform.int8.onnx", "net.waveform.int8.onnx"],
+        ),
+    ],
+    ids=["int8", "waveform", "both"],
+)
+def test_what_is_not_the_default_is_in_the_names_of_outputs(
+    options: ExportOptions, names: list[str]
+) -> None:
+    paths = output_paths(Path("net"), None, ("original", None), options)
+    assert [path.name for path in paths] == names
+
+
+def test_an_offline_network_cannot_stream() -> None:
+    with pytest.raises(
+        ArgumentError, match=r"^interface is stream, but .* offline.* cannot run live"
+    ):
+        check_interface("stream", causal=False)
+    check_interface("stream", causal=True)
+    check_interface("waveform", causal=False)
 
 
 def test_outputs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +13,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from fsnp_onnx.errors import ArgumentError, OutputError, VerificationError
+from fsnp_onnx.errors import ArgumentError, CheckpointError, OutputError, VerificationError
 from fsnp_onnx.export import pipeline
 from fsnp_onnx.export.options import ExportOptions
 from fsnp_onnx.export.pipeline import export_checkpoint
@@ -34,7 +36,7 @@ def test_original_and_simplified_are_written_beside_the_checkpoint_and_compared(
     assert sorted(p.name for p in small_export.checkpoint.parent.glob("*.onnx")) == names
     assert [file.spec.mulca for file in report.exported] == ["original", "simplified"]
     assert report.difference is not None
-    assert report.difference.max_mask_error > 0
+    assert (report.difference.max_mask_error or 0) > 0
     assert np.isfinite(report.difference.snr_db)
     assert len(small_export.steps) >= 7
     for file in report.exported:
@@ -135,3 +137,75 @@ def test_outputs_are_checked_before_the_work(checkpoint: Path) -> None:
     assert set(steps) == {"reading net.tar"}
     assert kept.read_text() == "mine"
     assert not checkpoint.with_name("net.original.onnx").exists()
+
+
+def without_metadata(path: Path) -> bytes:
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def test_a_prefixed_checkpoint_in_another_entry_gives_the_same_graph_in_a_new_folder(
+    small_export: SmallExport, tmp_path: Path
+) -> None:
+    state = {f"module._orig_mod.{name}": value for name, value in state_dict().items()}
+    state["module._orig_mod.total_ops"] = torch.zeros(1)
+    checkpoint = save(tmp_path / "other.ckpt", {"generator": state})
+    report = export_checkpoint(checkpoint, f"{tmp_path}/new/", mulca=["simplified"])
+    assert report.weights.entry == "generator"
+    assert report.weights.prefix == "module._orig_mod."
+    assert report.weights.left_out == ("module._orig_mod.total_ops",)
+    weights = json.loads(report.to_json())["weights"]
+    assert weights == {
+        "entry": "generator",
+        "prefix": "module._orig_mod.",
+        "left_out": ["module._orig_mod.total_ops"],
+    }
+    (file,) = report.exported
+    assert file.path == tmp_path / "new" / "other.simplified.onnx"
+    plain = small_export.report.exported[1].path
+    assert without_metadata(file.path) == without_metadata(plain)
+
+
+def test_an_existing_folder_gets_the_default_names(
+    small_export: SmallExport, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_export.reuse(monkeypatch)
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    (file,) = export_checkpoint(checkpoint, folder, mulca=["original"]).exported
+    assert list(folder.iterdir()) == [file.path] == [folder / "net.original.onnx"]
+    with pytest.raises(OutputError, match="exists already"):
+        export_checkpoint(checkpoint, folder, mulca=["original"])
+
+
+def test_a_new_folder_is_made_only_when_the_file_is_ready(tmp_path: Path) -> None:
+    checkpoint = save(tmp_path / "net.tar", {"model": {**state_dict(), "extra": torch.ones(2)}})
+    with pytest.raises(CheckpointError, match="unexpected: extra"):
+        export_checkpoint(checkpoint, f"{tmp_path}/new/")
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize(
+    ("own", "lines"),
+    [
+        ({"model": {"args": {"look_ahead": 1}}}, ["look_ahead = 2 in place of 1"]),
+        ({"model": {"args": {"look_ahead": 2}}}, []),
+        ({"model": "FullSubNet_Plus"}, ["that one cannot be read"]),
+    ],
+    ids=["another", "the same", "unreadable"],
+)
+def test_a_config_that_replaces_the_checkpoints_own_is_said(
+    own: dict[str, Any], lines: list[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "train.toml"
+    config.write_text("[model.args]\nlook_ahead = 2\n")
+    checkpoint = save(tmp_path / "net.tar", {"model": state_dict(), "config": own})
+    steps: list[str] = []
+    with pytest.raises(OutputError, match="is an input"):  # ends the export before its work
+        export_checkpoint(
+            checkpoint, config, config=config, mulca=["original"], force=True, on_step=steps.append
+        )
+    said = [f"{config} replaces the checkpoint's own config: {line}" for line in lines]
+    assert steps == ["reading net.tar", *said]

@@ -15,6 +15,7 @@ from fsnp_onnx import Enhancer
 from fsnp_onnx.export.pipeline import ExportReport
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.session import Session
 from tests.export.test_stft import torch_istft, torch_stft
 from tests.golden import golden_network
 from tests.runtime.models import SPEC, WAVY
@@ -56,7 +57,7 @@ def test_any_mask_gives_the_published_pipelines_waveform(extra: int) -> None:
     samples = noise(40 * 256 + extra)
     enhanced = Enhancer(WAVY, "cpu").enhance(samples, 16000)
     spectrum = torch_stft(samples, SPEC.stft)
-    (compressed,) = MaskModel(WAVY, "cpu").run(spectrum.real[None], spectrum.imag[None])
+    (compressed,) = MaskModel(Session(WAVY, "cpu")).run(spectrum.real[None], spectrum.imag[None])
     mask = torch.from_numpy(compressed).double()
     assert mask.abs().max() > 9.9
     clamped = (

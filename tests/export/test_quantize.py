@@ -27,8 +27,10 @@ from fsnp_onnx.export.pipeline import ExportReport, export_checkpoint
 from fsnp_onnx.export.speech import recordings, snr_db
 from fsnp_onnx.export.verify import probe_spectrum
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
+from fsnp_onnx.runtime.enhancer import open_model
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.ort import session_options
+from fsnp_onnx.runtime.session import Session
 
 DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v1.tar")
 Stage = dict[str, NDArray[np.float32]]
@@ -131,7 +133,7 @@ def test_the_report_holds_on_the_file_that_was_written(quantised: ExportReport) 
     (file,) = quantised.exported
     assert file.spec.precision == "int8"
     assert file.spec.verification
-    assert MaskModel(file.path).spec == file.spec
+    assert open_model(file.path).spec == file.spec
     float32, int8 = Enhancer(provider="cpu"), Enhancer(file.path, provider="cpu")
     for (_, noisy), probe in zip(recordings(16000), file.spec.quantization, strict=True):
         expected = float32.enhance(noisy, 16000)
@@ -145,7 +147,7 @@ def test_an_int8_file_takes_any_length_and_rows_of_a_batch_are_near_single_runs(
     quantised: ExportReport, n_frames: int
 ) -> None:
     (file,) = quantised.exported
-    model = MaskModel(file.path, "cpu")
+    model = MaskModel(Session(file.path, "cpu"))
     real, imag = probe_spectrum(file.spec.stft, n_frames, 3)
     for row, mask_in_batch in enumerate(model.run(real, imag)):
         (alone,) = model.run(real[row : row + 1], imag[row : row + 1])

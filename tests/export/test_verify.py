@@ -11,8 +11,10 @@ from onnx import helper, numpy_helper
 
 from fsnp_onnx.errors import VerificationError
 from fsnp_onnx.export.graph.torch_export import EXAMPLE_FRAMES
-from fsnp_onnx.export.verify import probe_sizes, probe_spectrum, verify
-from fsnp_onnx.spec import Probe, StftSpec
+from fsnp_onnx.export.pipeline import ExportReport
+from fsnp_onnx.export.verify import probe_sizes, probe_spectrum, verify, verify_waveform
+from fsnp_onnx.probes import Probe
+from fsnp_onnx.spec import StftSpec
 from tests.export.conftest import SmallExport
 from tests.export.small import small_network
 
@@ -20,13 +22,14 @@ SIZES = ((8, 1), (21, 2))
 
 
 def with_last_node(file: bytes, operator: str, values: np.ndarray) -> bytes:
-    """Return a file whose mask goes through one more node, mask = operator(mask, values)."""
+    """Return a file whose output goes through one more node, operator(output, values)."""
     model = onnx.load_from_string(file)
+    (output,) = (port.name for port in model.graph.output)
     for node in model.graph.node:
         for position, name in enumerate(node.output):
-            node.output[position] = "first_mask" if name == "mask" else name
+            node.output[position] = "first_output" if name == output else name
     model.graph.initializer.append(numpy_helper.from_array(values, "values"))
-    model.graph.node.append(helper.make_node(operator, ["first_mask", "values"], ["mask"]))
+    model.graph.node.append(helper.make_node(operator, ["first_output", "values"], [output]))
     content: bytes = model.SerializeToString()
     return content
 
@@ -106,3 +109,47 @@ def test_rows_of_a_probe_differ_in_level_and_content() -> None:
     assert real.shape == imag.shape == (2, 257, 30)
     first, second = np.hypot(real, imag)
     assert np.abs(first).mean() > 3 * np.abs(second).mean()
+
+
+SAMPLE_SIZES = ((1, 1), (1000, 3))
+
+
+@pytest.fixture(scope="module")
+def samples_file(waveform_export: ExportReport) -> bytes:
+    return waveform_export.exported[0].path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def sample_probes(samples_file: bytes) -> tuple[Probe, ...]:
+    return verify_waveform(samples_file, small_network(), SAMPLE_SIZES)
+
+
+def test_samples_that_are_off_by_more_than_the_tolerance_fail(
+    samples_file: bytes, sample_probes: tuple[Probe, ...]
+) -> None:
+    for size, probe in zip(SAMPLE_SIZES, sample_probes, strict=True):
+        margin = probe.tolerance - probe.max_abs_error
+        assert margin > 0.5 * probe.tolerance >= 0.5e-5
+        inside = with_last_node(samples_file, "Add", np.array(0.95 * margin, np.float32))
+        (found,) = verify_waveform(inside, small_network(), [size])
+        assert found.max_abs_error > 0.9 * margin
+        outside = np.array(1.05 * probe.tolerance + probe.max_abs_error, np.float32)
+        with pytest.raises(VerificationError, match=rf"probe of {size[0]} samples.* tolerance"):
+            verify_waveform(with_last_node(samples_file, "Add", outside), small_network(), [size])
+
+
+def test_nan_and_a_wrong_length_fail(samples_file: bytes) -> None:
+    with pytest.raises(VerificationError, match="is nan, tolerance"):
+        verify_waveform(
+            with_last_node(samples_file, "Add", np.array(np.nan, np.float32)),
+            small_network(),
+            SAMPLE_SIZES,
+        )
+    longer = with_last_node(samples_file, "Pad", np.array([0, 0, 0, 1]))
+    with pytest.raises(VerificationError, match=r"returned \[1, 2\], expected \[1, 1\]"):
+        verify_waveform(longer, small_network(), SAMPLE_SIZES)
+
+
+def test_samples_of_another_network_fail(samples_file: bytes) -> None:
+    with pytest.raises(VerificationError, match=r"samples.* tolerance"):
+        verify_waveform(samples_file, small_network(seed=1), SAMPLE_SIZES)

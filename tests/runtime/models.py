@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
-from fsnp_onnx.spec import METADATA_KEY, ModelSpec, StftSpec
+from fsnp_onnx.spec import METADATA_KEY, ModelSpec, StateSpec, StftSpec
 
 DATA = Path(__file__).parents[1] / "data"
 UNITY = DATA / "unity.onnx"  # its mask changes nothing
 WAVY = DATA / "wavy.onnx"  # its mask differs from bin to bin and frame to frame, whatever comes in
 FROZEN = DATA / "frozen.onnx"  # unity for 100 frames, no more, no less
+DELAY = DATA / "delay.onnx"  # a stream: what comes in, half as loud and two hops later
+HALVES = DATA / "halves.onnx"  # a file of the interface "waveform": every sample is halved
 
 SPEC = ModelSpec(
     StftSpec(),
@@ -18,6 +21,17 @@ SPEC = ModelSpec(
     look_ahead=2,
     provenance={"exporter": "tests/data/make_models.py", "opset": 17},
 )
+DELAY_SPEC = ModelSpec(
+    StftSpec(),
+    interface="stream",
+    state=StateSpec("state", "next_state", 512),
+    latency_samples=512,
+    causal=True,
+    horizon_frames=125,
+    look_ahead=1,
+    provenance={"exporter": "tests/data/make_models.py", "opset": 17},
+)
+WAVEFORM_SPEC = replace(SPEC, interface="waveform")
 ONE = 10.0 * 0.04995837495787998  # K tanh(c / 2), which decompresses to 1
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
+from fsnp_onnx.errors import AudioError
 from fsnp_onnx.runtime import decode
 from fsnp_onnx.runtime.audio import AudioFormat
 
@@ -51,6 +54,18 @@ def make_file(
 def read(source: Path | BinaryIO) -> tuple[NDArray[np.float32], AudioFormat]:
     recording = decode.read(source)
     return recording.samples, recording.format
+
+
+def odd(monkeypatch: pytest.MonkeyPatch, warning: str) -> None:
+    """Let every file be truncated, as far as its reader tells."""
+    read = decode.read
+
+    def truncated(*source: Any, strict: bool) -> decode.Recording:
+        if strict:
+            raise AudioError(warning)
+        return replace(read(*source), truncated=True, warning=warning)
+
+    monkeypatch.setattr(decode, "read", truncated)
 
 
 def plain(container: str = "WAV", subtype: str = "PCM_16", channels: int = 1) -> AudioFormat:

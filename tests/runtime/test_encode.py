@@ -15,7 +15,7 @@ import pytest
 import soundfile as sf
 
 from fsnp_onnx.errors import AudioError, OutputError
-from fsnp_onnx.runtime import decode, encode
+from fsnp_onnx.runtime import audio, decode, encode
 from fsnp_onnx.runtime.audio import AudioFormat
 from tests.runtime.signals import noise, tone
 from tests.runtime.sound_files import EXACT, LOSSY, PADDED, make_file, plain, read
@@ -124,60 +124,171 @@ def test_long_vorbis_is_written_in_blocks(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)  # it would crash Python
 
 
+# What libsndfile cannot write, writes wrongly, or crashes on.
 @pytest.mark.parametrize(
-    ("container", "subtype", "rate", "channels"),
+    ("name", "rate", "channels", "reason"),
     [
-        ("OGG", "OPUS", 44100, 1),
-        ("MP3", "MPEG_LAYER_II", 44100, 1),
-        ("FLAC", "PCM_16", 48000, 9),
-        ("WAV", "GSM610", 8000, 2),
+        ("x.opus", 44100, 1, "cannot write OGG/OPUS at 44100 Hz with 1 channels"),
+        ("x.mp3", 96000, 1, "cannot write MP3/MPEG_LAYER_III at 96000 Hz with 1 channels"),
+        ("x.mp3", 48000, 3, "cannot write MP3/MPEG_LAYER_III at 48000 Hz with 3 channels"),
+        ("x.flac", 48000, 9, "cannot write FLAC/PCM_16 at 48000 Hz with 9 channels"),
+        ("x.ogg", 250_000, 1, "Vorbis takes up to 200000 Hz and 255 channels"),
+        ("x.ogg", 200_001, 1, "Vorbis takes up to 200000 Hz and 255 channels"),
+        ("x.oga", 48000, 256, "Vorbis takes up to 200000 Hz and 255 channels"),
+        ("x.wve", 16000, 1, "its header can only say 8000 Hz"),
+        ("x.htk", 44100, 1, "its header can only say 44247 Hz"),
+        ("x.svx", 96000, 1, "its header can only say 30464 Hz"),
+        ("x.mpc2k", 65536, 1, "libsndfile cannot do it: Internal error"),
+        ("x.xi", 16000, 1, "its header can only say 44100 Hz"),
     ],
 )
-def test_format_that_cannot_be_written_is_found_before_the_work(
-    container: str, subtype: str, rate: int, channels: int
+def test_what_cannot_be_written_as_it_is_is_refused_before_the_work(
+    name: str, rate: int, channels: int, reason: str
 ) -> None:
-    source_format, name = AudioFormat(container, subtype, "FILE", rate, channels), Path("x.wav")
-    with pytest.raises(AudioError, match=rf"cannot write {container}/{subtype} at {rate} Hz"):
-        encode.output_format(name, name, source_format)
+    source_format = AudioFormat("WAV", "PCM_16", "FILE", rate, channels)
+    with pytest.raises(AudioError, match=f"{reason}.*; give an output such as NAME"):
+        encode.output_format(Path(name), source_format, 1000)
+
+
+@pytest.mark.parametrize("channels", [9, 16])
+def test_alac_of_more_channels_than_libsndfile_reads_becomes_pcm(channels: int) -> None:
+    source_format = AudioFormat("CAF", "ALAC_24", "FILE", 48000, channels)
+    found = encode.output_format(Path("x.caf"), source_format, 1000)
+    assert (found.container, found.subtype) == ("CAF", "PCM_24")
+
+
+@pytest.mark.slow
+def test_every_format_that_is_accepted_is_written_without_a_crash(tmp_path: Path) -> None:
+    code = """
+import io, numpy as np, soundfile as sf
+from pathlib import Path
+from fsnp_onnx.errors import AudioError
+from fsnp_onnx.runtime import audio, decode, encode
+accepted = 0
+for ending, container in audio.CONTAINER_OF.items():
+    for subtype in sf.available_subtypes(container):
+        for rate in (1, 8000, 44100, 65536, 200_000, 250_000, 10_000_000):
+            for channels in (1, 2, 9, 256) if rate == 8000 else (1,):
+                wanted = audio.AudioFormat(container, subtype, "FILE", rate, channels)
+                try:
+                    found = encode.output_format(Path("x." + ending), wanted, 4001)
+                except AudioError:
+                    continue
+                file, samples = io.BytesIO(), np.full((4001 // channels, channels), 0.1, np.float32)
+                encode.write(file, samples, found)
+                file.seek(0)
+                with sf.SoundFile(file) as back:
+                    assert (back.samplerate, back.channels) == (rate, channels), (found, back)
+                accepted += 1
+assert accepted > 500, accepted
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)  # it would crash Python
 
 
 @pytest.mark.parametrize(
     ("source", "name", "expected"),
     [
         (("WAV", "PCM_24"), "x.flac", ("FLAC", "PCM_24")),
-        (("WAV", "FLOAT"), "x.flac", ("FLAC", "PCM_16")),
+        (("WAV", "FLOAT"), "x.flac", ("FLAC", "PCM_24")),
+        (("WAV", "DOUBLE"), "x.flac", ("FLAC", "PCM_24")),
+        (("WAV", "PCM_32"), "x.flac", ("FLAC", "PCM_24")),
+        (("CAF", "ALAC_20"), "x.flac", ("FLAC", "PCM_24")),
+        (("CAF", "ALAC_32"), "x.wav", ("WAV", "PCM_24")),
+        (("CAF", "ALAC_16"), "x.wav", ("WAV", "PCM_16")),
+        (("WAV", "PCM_U8"), "x.flac", ("FLAC", "PCM_16")),
         (("WAV", "FLOAT"), "x.WAV", ("WAV", "FLOAT")),
+        (("WAV", "FLOAT"), "x.mp3", ("MP3", "MPEG_LAYER_III")),
         (("FLAC", "PCM_16"), "x.mp3", ("MP3", "MPEG_LAYER_III")),
+        (("MP3", "MPEG_LAYER_II"), "x.mp3", ("MP3", "MPEG_LAYER_III")),
         (("MP3", "MPEG_LAYER_III"), "x.wav", ("WAV", "PCM_16")),
+        (("MP3", "MPEG_LAYER_III"), "x.flac", ("FLAC", "PCM_16")),
+        (("WAV", "PCM_16"), "x.mp3", ("MP3", "MPEG_LAYER_III")),
         (("OGG", "VORBIS"), "x.oga", ("OGG", "VORBIS")),
         (("OGG", "VORBIS"), "x.opus", ("OGG", "OPUS")),
         (("OGG", "OPUS"), "x.ogg", ("OGG", "OPUS")),
         (("AIFF", "PCM_16"), "x.aif", ("AIFF", "PCM_16")),
+        (("WAVEX", "PCM_16"), "x.WAV", ("WAVEX", "PCM_16")),
+        (("RF64", "PCM_24"), "x.wav", ("RF64", "PCM_24")),
+        (("RF64", "PCM_24"), "x.w64", ("W64", "PCM_24")),
+        (("MOV", "AAC"), "x.wav", ("WAV", "PCM_16")),
+        (("MOV", "AAC"), "x.flac", ("FLAC", "PCM_16")),
+        (("MOV", "PCM_24"), "x.flac", ("FLAC", "PCM_24")),
+        (("MATROSKA", "FLOAT"), "x.wav", ("WAV", "FLOAT")),
+        (("MATROSKA", "OPUS"), "x.ogg", ("OGG", "OPUS")),
+        (("MATROSKA", "OPUS"), "x.opus", ("OGG", "OPUS")),
+        (("OGG", "SPEEX"), "x.ogg", ("OGG", "VORBIS")),
     ],
 )
-def test_another_extension_changes_only_what_it_must(
+def test_the_ending_decides_the_container_and_changes_only_what_it_must(
     source: tuple[str, str], name: str, expected: tuple[str, str]
 ) -> None:
-    found = encode.output_format(Path("noisy"), Path(name), plain(*source, channels=2))
+    found = encode.output_format(Path(name), plain(*source, channels=2), 1000)
     assert (found.container, found.subtype) == expected
     assert (found.sample_rate, found.channels) == (16000, 2)
 
 
-@pytest.mark.parametrize("name", ["x", "x.txt", "x.raw", "x.wav.part"])
-def test_unknown_extension_is_reported(name: str) -> None:
+@pytest.mark.parametrize(
+    ("container", "ending"),
+    [
+        ("WAV", ".wav"),
+        ("WAVEX", ".wav"),
+        ("RF64", ".wav"),
+        ("FLAC", ".flac"),
+        ("OGG", ".ogg"),
+        ("MP3", ".mp3"),
+        ("AIFF", ".aiff"),
+        ("MOV", ".wav"),
+        ("MATROSKA", ".wav"),
+    ],
+)
+def test_a_container_has_an_ending_that_keeps_it_where_it_can_be_written(
+    container: str, ending: str
+) -> None:
+    assert audio.ending_of(container) == ending
+    found = encode.output_format(Path(f"x{ending}"), plain(container, "VORBIS"), 1000)
+    assert found.container in (container, "WAV")
+
+
+@pytest.mark.parametrize("name", ["x", "x.txt", "x.raw", "x.wav.part", "x.m4a", "x.sd2", "x."])
+def test_an_ending_that_stands_for_nothing_that_can_be_written_is_reported(name: str) -> None:
     with pytest.raises(AudioError, match=r"cannot write x.*; use \.wav, \.flac"):
-        encode.output_format(Path("noisy.wav"), Path(name), plain())
+        encode.output_format(Path(name), plain(), 1000)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "bytes_per_sample", "expected"),
+    [
+        ("WAV", "PCM_16", 2, "RF64"),
+        ("WAV", "PCM_24", 3, "RF64"),
+        ("WAVEX", "FLOAT", 4, "RF64"),
+        ("WAV", "ULAW", 1, "RF64"),
+        ("W64", "PCM_16", 2, "W64"),
+        ("FLAC", "PCM_16", 2, "FLAC"),
+    ],
+)
+def test_a_wav_beyond_4_gib_is_an_rf64(
+    container: str, subtype: str, bytes_per_sample: int, expected: str
+) -> None:
+    n_samples = 2**32 // (2 * bytes_per_sample)
+    ending = audio.ending_of(container)
+    audio_format = plain(container, subtype, channels=2)
+    large = encode.output_format(Path(f"x{ending}"), audio_format, n_samples)
+    small = encode.output_format(Path(f"x{ending}"), audio_format, n_samples - 2**20)
+    assert (large.container, large.subtype) == (expected, subtype)
+    assert small == audio_format
+
+
+@pytest.mark.parametrize("ending", [".aiff", ".au"])
+def test_another_container_beyond_4_gib_is_refused(ending: str) -> None:
+    with pytest.raises(
+        AudioError, match=r"4294967296 bytes into .* end at 4 GiB; give .*NAME\.wav"
+    ):
+        encode.output_format(Path(f"x{ending}"), plain(), 2**31)
 
 
 def test_a_stream_gets_a_wav() -> None:
-    found = encode.output_format(Path("noisy.flac"), io.BytesIO(), plain("FLAC", "PCM_24"))
+    found = encode.output_format(io.BytesIO(), plain("FLAC", "PCM_24"), 1000)
     assert (found.container, found.subtype) == ("WAV", "PCM_24")
-
-
-def test_the_same_ending_keeps_a_container_of_another_name() -> None:
-    source_format = plain("WAVEX")
-    found = encode.output_format(Path("noisy.wav"), Path("enhanced.WAV"), source_format)
-    assert found == source_format
 
 
 class Pipe(io.RawIOBase):

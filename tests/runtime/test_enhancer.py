@@ -59,7 +59,7 @@ def test_unity_mask_returns_the_input(unity: Enhancer, n_samples: int) -> None:
 def test_shape_and_type_are_kept(
     unity: Enhancer, n_samples: int, channels: int | None, dtype: Any, rate: float
 ) -> None:
-    samples = noise(n_samples, channels).astype(dtype)
+    samples = noise(max(n_samples, channels or 1), channels).astype(dtype)
     before = samples.copy()
     enhanced = unity.enhance(samples, rate)
     assert enhanced.shape == samples.shape
@@ -169,9 +169,23 @@ def test_other_types_are_refused(unity: Enhancer, dtype: Any) -> None:
         unity.enhance(np.ones(100, dtype), 16000)
 
 
-def test_samples_and_channels_mistaken_for_each_other_are_refused(unity: Enhancer) -> None:
-    with pytest.raises(ArgumentError, match=r"at most 1024 channels \(samples\.T\?\)"):
-        unity.enhance(np.zeros((2, 16000), np.float32), 16000)
+@pytest.mark.parametrize("shape", [(1, 2), (1, 512), (2, 3), (2, 16000)])
+def test_samples_and_channels_mistaken_for_each_other_are_refused(
+    unity: Enhancer, shape: tuple[int, int]
+) -> None:
+    samples = noise(*shape)
+    with pytest.raises(ArgumentError, match=r"more channels than samples; give .*samples\.T"):
+        unity.enhance(samples, 16000)
+    assert unity.enhance(samples.T, 16000).shape == shape[::-1]
+
+
+def test_as_many_channels_as_samples_are_accepted(unity: Enhancer) -> None:
+    assert unity.enhance(noise(2, 2), 16000).shape == (2, 2)
+
+
+def test_more_channels_than_a_file_can_have_are_refused(unity: Enhancer) -> None:
+    with pytest.raises(ArgumentError, match="at most 1024 channels"):
+        unity.enhance(np.zeros((1025, 1025), np.float32), 16000)
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
@@ -181,9 +195,38 @@ def test_matrices_are_arrays_of_two_dimensions(unity: Enhancer) -> None:
     assert np.array_equal(enhanced, unity.enhance(samples, 16000))
 
 
-def test_lists_are_refused(unity: Enhancer) -> None:
-    with pytest.raises(TypeError, match="list"):
-        unity.enhance([0.1, 0.2], 16000)  # type: ignore[arg-type]
+class Tensor:
+    """What matters here of torch's: an array is one call away."""
+
+    def cpu(self) -> Tensor:
+        return self
+
+    def numpy(self) -> Any:
+        return noise(100)
+
+
+class EagerTensor:
+    """What matters here of TensorFlow's."""
+
+    def numpy(self) -> Any:
+        return noise(100)
+
+
+@pytest.mark.parametrize(
+    ("samples", "remedy"),
+    [
+        (Tensor(), r"^samples is Tensor; give .*: samples\.cpu\(\)\.numpy\(\)$"),
+        (EagerTensor(), r"^samples is EagerTensor; give .*: samples\.numpy\(\)$"),
+        ([0.1, 0.2], r"^samples is list; give .*: np\.array\(samples, np\.float32\)$"),
+        ((0.1, 0.2), r"^samples is tuple; give .*: np\.array\(samples, np\.float32\)$"),
+        ("talk.wav", r"^samples is str; give a numpy array of float32 or float64$"),
+    ],
+)
+def test_what_is_not_an_array_is_refused_with_the_way_to_one(
+    unity: Enhancer, samples: Any, remedy: str
+) -> None:
+    with pytest.raises(ArgumentTypeError, match=remedy):
+        unity.enhance(samples, 16000)
 
 
 @pytest.mark.parametrize("shape", [(), (1, 2, 3), (0, 2, 3)])
@@ -220,6 +263,18 @@ def test_rates_out_of_range_are_refused(unity: Enhancer, rate: Any) -> None:
 def test_limits_out_of_range_are_refused(unity: Enhancer, limit_db: Any) -> None:
     with pytest.raises(ArgumentError, match=r"^attenuation_limit_db is .*; give"):
         unity.enhance(noise(100), 16000, attenuation_limit_db=limit_db)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.01, np.nan, "1", None, True])
+def test_strengths_out_of_range_are_refused(unity: Enhancer, strength: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^strength is .*; give a number from 0"):
+        unity.enhance(noise(100), 16000, strength=strength)
+
+
+@pytest.mark.parametrize("channels", ["both", None, 2])
+def test_other_ways_with_channels_are_refused(unity: Enhancer, channels: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^channels is .*; give 'each' or 'linked'"):
+        unity.enhance(noise(100), 16000, channels=channels)
 
 
 def test_samples_beyond_float32_are_refused(unity: Enhancer) -> None:

@@ -1,4 +1,4 @@
-"""The compressed mask expands as published, and the attenuation can be limited."""
+"""The compressed mask expands as published; strength and limit mix the noisy signal in."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fsnp_onnx.runtime.mask import decompress, limit_attenuation
+from fsnp_onnx.runtime.mask import Mix, decompress
 from fsnp_onnx.spec import MaskSpec
+
+
+def limit_attenuation(crm: NDArray[np.complex64], limit_db: float) -> NDArray[np.complex64]:
+    return Mix(attenuation_limit_db=limit_db).of(crm)
 
 
 def published_decompress(mask: NDArray[np.float64]) -> NDArray[np.complex128]:
@@ -89,3 +93,31 @@ def test_the_limit_does_not_jump_where_the_gain_reaches_it() -> None:
 def test_an_infinite_limit_changes_nothing() -> None:
     crm = random_crm()
     assert np.all(limit_attenuation(crm, np.inf) == crm)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25, 0.9, 1.0])
+def test_strength_mixes_linearly(strength: float) -> None:
+    crm = random_crm()
+    np.testing.assert_allclose(Mix(strength).of(crm), 1 - strength + strength * crm, atol=5e-7)
+
+
+def test_full_strength_changes_nothing() -> None:
+    crm = random_crm()
+    assert Mix().of(crm).tobytes() == crm.tobytes()
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25, 0.9, 1.0])
+@pytest.mark.parametrize("limit_db", [0.0, 6.0, 20.0, 60.0])
+def test_the_limit_holds_at_any_strength(strength: float, limit_db: float) -> None:
+    mixed = Mix(strength, limit_db).of(random_crm())
+    assert np.abs(mixed).min() >= 10 ** (-limit_db / 20) * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.25, 0.9, 1.0])
+@pytest.mark.parametrize("limit_db", [None, 0.0, 20.0, np.inf])
+def test_the_noisy_share_is_what_a_mask_of_zero_becomes(
+    strength: float, limit_db: float | None
+) -> None:
+    mix = Mix(strength, limit_db)
+    zero = np.zeros((1, 1), np.complex64)
+    np.testing.assert_allclose(mix.of(zero), mix.noisy_share, rtol=1e-6)

@@ -215,7 +215,7 @@ def test_a_session_is_quiet_and_keeps_no_memory_in_an_arena(gpu_wheel: Machine) 
 def test_a_run_gives_the_memory_of_its_device_back(gpu_wheel: Machine, device_id: int) -> None:
     gpu_wheel.driver = lambda _: Driver(n_devices=3)
     model = open_model(UNITY, "cuda", device_id=device_id)
-    model.enhance(np.ones(3000, np.float32), attenuation_limit_db=None)
+    model.enhance(np.ones(3000, np.float32))
     (run_options,) = gpu_wheel.run_options
     entry = run_options.get_run_config_entry("memory.enable_memory_arena_shrinkage")
     assert entry == f"gpu:{device_id}"
@@ -297,7 +297,7 @@ def test_auto_says_once_that_it_falls_back(gpu_wheel: Machine) -> None:
     assert len(caught) == 1
     assert model.provider == "cpu"
     noisy = np.ones(3000, np.float32)
-    assert model.enhance(noisy, attenuation_limit_db=None).shape == (3000,)  # and warns no more
+    assert model.enhance(noisy).shape == (3000,)  # and warns no more
 
 
 def test_a_library_that_the_system_finds_elsewhere_is_not_missing(gpu_wheel: Machine) -> None:

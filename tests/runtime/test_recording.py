@@ -24,10 +24,12 @@ from fsnp_onnx.errors import (
     FsnpError,
     MissingFileError,
     OutputError,
+    RunError,
 )
 from fsnp_onnx.runtime.recording import enhance_recording
-from tests.runtime.models import UNITY, with_mask
+from tests.runtime.models import UNITY, WAVY, with_mask
 from tests.runtime.signals import noise
+from tests.runtime.sound_files import odd
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,142 @@ def test_a_file_gives_what_its_samples_give(unity: Enhancer, noisy: Path) -> Non
     written, _ = sf.read(noisy.with_name("x.wav"), dtype="float32")
     expected = unity.enhance(samples, rate, attenuation_limit_db=6)
     np.testing.assert_allclose(written, expected, rtol=0, atol=2**-24)
+
+
+def test_strength_and_channels_are_passed_on(noisy: Path) -> None:
+    bundled = Enhancer(provider="cpu")
+    samples, rate = sf.read(noisy, dtype="float32")
+    how: Any = {"strength": 0.5, "channels": "linked"}
+    bundled.enhance_file(noisy, noisy.with_name("x.flac"), **how)
+    written, _ = sf.read(noisy.with_name("x.flac"), dtype="float32")
+    expected = bundled.enhance(samples, rate, **how)
+    np.testing.assert_allclose(written, expected, rtol=0, atol=2**-24)
+    for other in ({"strength": 0.5}, {"channels": "linked"}):
+        assert np.abs(bundled.enhance(samples, rate, **other) - expected).max() > 1e-4
+
+
+@pytest.mark.parametrize("container", ["wav", "flac"])
+def test_strength_0_writes_the_very_samples_that_were_read(tmp_path: Path, container: str) -> None:
+    source, target = tmp_path / f"a.{container}", tmp_path / f"b.{container}"
+    sf.write(source, noise(5000, 2), 44100, "PCM_24")
+    Enhancer(WAVY, "cpu").enhance_file(source, target, strength=0)
+    before, after = (sf.read(path, dtype="int32")[0] for path in (source, target))
+    assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 5])
+@pytest.mark.parametrize(("rate", "tolerance"), [(16000, 1e-7), (44100, 5e-3)])
+def test_a_file_may_have_fewer_samples_than_channels(
+    unity: Enhancer, tmp_path: Path, n_samples: int, rate: int, tolerance: float
+) -> None:
+    source, target = tmp_path / "a.wav", tmp_path / "b.wav"
+    samples = noise(n_samples, 6)
+    sf.write(source, samples, rate, "FLOAT")
+    unity.enhance_file(source, target)
+    written, _ = sf.read(target, dtype="float32")
+    wanted = [unity.enhance(channel, rate) for channel in samples.T]
+    # resampling treats silence behind so few samples a little differently from an end
+    np.testing.assert_allclose(written, np.transpose(wanted), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_output_and_residual_add_up_to_the_input(tmp_path: Path, subtype: str) -> None:
+    source = tmp_path / "noisy.wav"
+    sf.write(source, noise(5000, 2), 44100, subtype)
+    target, residual = tmp_path / "clean.wav", tmp_path / "deep/removed.wav"
+    done = Enhancer(with_mask(0.2), "cpu").enhance_file(source, target, residual=residual)
+    assert sf.info(residual).subtype == subtype
+    assert (sf.info(residual).samplerate, sf.info(residual).channels) == (44100, 2)
+    whole, kept, removed = (
+        sf.read(path, dtype="float64")[0] for path in (source, target, residual)
+    )
+    assert np.abs(removed).max() > 0.05
+    step = {"PCM_16": 2**-15, "PCM_24": 2**-23, "FLOAT": 2**-24}[subtype]
+    np.testing.assert_allclose(kept + removed, whole, rtol=0, atol=step)
+    assert done.clipped == 0
+
+
+def test_a_residual_takes_the_format_of_the_output_and_the_container_of_its_ending(
+    unity: Enhancer, noisy: Path
+) -> None:
+    residual = noisy.with_name("removed.wav")
+    unity.enhance_file(noisy, noisy.with_name("clean.flac"), residual=residual)
+    assert (sf.info(residual).format, sf.info(residual).subtype) == ("WAV", "PCM_24")
+
+
+def test_a_stream_may_have_a_residual(unity: Enhancer, noisy: Path) -> None:
+    stream, residual = io.BytesIO(), noisy.with_name("removed.wav")
+    with noisy.open("rb") as source:
+        unity.enhance_file(source, stream, residual=residual)
+    assert sf.info(residual).frames == sf.info(io.BytesIO(stream.getvalue())).frames == 24000
+
+
+def test_clipped_samples_of_the_residual_are_counted(tmp_path: Path) -> None:
+    source, target = tmp_path / "loud.wav", tmp_path / "clean.flac"
+    sf.write(source, 3 * np.sign(noise(4000)), 16000, "FLOAT")
+    nothing = Enhancer(with_mask(0.0), "cpu")
+    done = nothing.enhance_file(source, target, residual=tmp_path / "removed.flac")
+    assert done.clipped == 4000
+
+
+def test_an_existing_residual_is_protected_without_force(unity: Enhancer, noisy: Path) -> None:
+    residual = noisy.with_name("removed.wav")
+    residual.write_bytes(b"precious")
+    with pytest.raises(OutputError, match=r"removed\.wav exists already"):
+        unity.enhance_file(noisy, noisy.with_name("x.wav"), residual=residual)
+    assert residual.read_bytes() == b"precious"
+    assert not noisy.with_name("x.wav").exists()
+    unity.enhance_file(noisy, noisy.with_name("x.wav"), residual=residual, force=True)
+    assert sf.info(residual).frames == 24000
+
+
+@pytest.mark.parametrize("name", ["noisy.flac", "x.wav", "./x.wav", "x.png", "model.onnx"])
+def test_a_residual_replaces_no_other_file_of_the_call(noisy: Path, name: str) -> None:
+    pytest.importorskip("matplotlib")
+    model = noisy.with_name("model.onnx")
+    model.write_bytes(UNITY.read_bytes())
+    enhancer, target = Enhancer(model, "cpu"), noisy.with_name("x.wav")
+    beside: Any = {"plot": noisy.with_name("x.png"), "residual": noisy.parent / name}
+    with pytest.raises(OutputError, match="is an input, the model or another output"):
+        enhancer.enhance_file(noisy, target, force=True, **beside)
+    assert sorted(path.name for path in noisy.parent.iterdir()) == ["model.onnx", "noisy.flac"]
+
+
+def test_a_residual_that_cannot_be_written_is_found_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, unity: Enhancer, noisy: Path
+) -> None:
+    monkeypatch.setattr(Enhancer, "enhance", lambda *_, **__: pytest.fail("the work began"))
+    with pytest.raises(AudioError, match=r"cannot write .*removed\.txt"):
+        unity.enhance_file(noisy, noisy.with_name("x.wav"), residual=noisy.with_name("removed.txt"))
+
+
+def test_a_residual_that_fails_leaves_no_output(unity: Enhancer, noisy: Path) -> None:
+    noisy.with_name("no").write_text("not a folder")
+    with pytest.raises(OutputError, match="is not a folder"):
+        unity.enhance_file(noisy, noisy.with_name("x.wav"), residual=noisy.parent / "no/r.wav")
+    assert sorted(path.name for path in noisy.parent.iterdir()) == ["no", "noisy.flac"]
+
+
+def test_what_is_odd_about_the_input_is_told(
+    monkeypatch: pytest.MonkeyPatch, unity: Enhancer, noisy: Path
+) -> None:
+    odd(monkeypatch, "truncated: 24000 of 96000 samples")
+    done = unity.enhance_file(noisy, noisy.with_name("x.wav"))
+    assert (done.truncated, done.warning) == (True, "truncated: 24000 of 96000 samples")
+
+
+def test_nothing_is_told_about_a_whole_input(unity: Enhancer, noisy: Path) -> None:
+    done = unity.enhance_file(noisy, noisy.with_name("x.wav"))
+    assert (done.truncated, done.warning) == (False, None)
+
+
+def test_strict_refuses_a_truncated_input(
+    monkeypatch: pytest.MonkeyPatch, unity: Enhancer, noisy: Path
+) -> None:
+    odd(monkeypatch, "truncated: 24000 of 96000 samples")
+    with pytest.raises(AudioError, match="24000 of 96000"):
+        unity.enhance_file(noisy, noisy.with_name("x.wav"), strict=True)
+    assert not noisy.with_name("x.wav").exists()
 
 
 def test_streams_are_as_good_as_paths(unity: Enhancer, noisy: Path) -> None:
@@ -237,6 +375,20 @@ def test_a_path_that_leads_to_a_pipe_is_read_as_a_stream(unity: Enhancer, noisy:
         writer.submit(pipe.write_bytes, noisy.read_bytes())
         unity.enhance_file(pipe, output)
     assert len(sf.read(output)[0]) == len(sf.read(noisy)[0])
+
+
+@pytest.mark.parametrize("said", ["Unable to allocate 9 GiB", ""])
+def test_short_memory_is_one_line_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, unity: Enhancer, noisy: Path, said: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError(said)
+
+    monkeypatch.setattr(Enhancer, "enhance", refuse)
+    with pytest.raises(RunError, match=r"memory is short \(.+\); give shorter audio") as caught:
+        unity.enhance_file(noisy, noisy.with_name("x.wav"))
+    assert "\n" not in str(caught.value)
+    assert list(noisy.parent.iterdir()) == [noisy]
 
 
 def test_an_empty_name_is_an_argument_error(unity: Enhancer, noisy: Path) -> None:

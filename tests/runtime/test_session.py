@@ -25,6 +25,7 @@ from fsnp_onnx.errors import (
 )
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, open_model
 from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.session import Session
 from fsnp_onnx.spec import StftSpec
 from tests.runtime.models import FROZEN, ONE, SPEC, UNITY, with_metadata
 
@@ -35,7 +36,7 @@ def spectra(batch: int, n_frames: int) -> tuple[NDArray[np.float32], NDArray[np.
 
 
 def test_spec_comes_from_the_file() -> None:
-    assert open_model(UNITY).spec == MaskModel(UNITY).spec == SPEC
+    assert open_model(UNITY).spec == MaskModel(Session(UNITY)).spec == SPEC
 
 
 def test_the_bundled_model_opens() -> None:
@@ -45,7 +46,7 @@ def test_the_bundled_model_opens() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("n_frames", [8, 65])
 def test_mask_has_the_shape_of_the_contract(batch: int, n_frames: int) -> None:
-    mask = MaskModel(UNITY).run(*spectra(batch, n_frames))
+    mask = MaskModel(Session(UNITY)).run(*spectra(batch, n_frames))
     assert mask.dtype == np.float32
     assert mask.shape == (batch, 2, 257, n_frames)
     assert np.all(mask[:, 0] == np.float32(ONE))
@@ -55,19 +56,19 @@ def test_mask_has_the_shape_of_the_contract(batch: int, n_frames: int) -> None:
 @pytest.mark.parametrize("n_samples", [1792, 1793, 2047, 5000])
 def test_a_model_returns_as_many_samples_as_it_gets(n_samples: int) -> None:
     noisy = np.linspace(-1, 1, n_samples, dtype=np.float32)
-    enhanced = open_model(UNITY).enhance(noisy, attenuation_limit_db=None)
+    enhanced = open_model(UNITY).enhance(noisy)
     assert enhanced.dtype == np.float32
     np.testing.assert_allclose(enhanced, noisy, rtol=0, atol=1e-5)
 
 
 def test_bytes_are_as_good_as_a_path() -> None:
-    model = MaskModel(UNITY.read_bytes(), "cpu")
+    model = MaskModel(Session(UNITY.read_bytes(), "cpu"))
     assert model.run(*spectra(1, 9)).shape == (1, 2, 257, 9)
 
 
 def test_strided_input_is_accepted() -> None:
     real, imag = spectra(1, 20)
-    assert MaskModel(UNITY).run(real[..., ::2], imag[..., ::2]).shape == (1, 2, 257, 10)
+    assert MaskModel(Session(UNITY)).run(real[..., ::2], imag[..., ::2]).shape == (1, 2, 257, 10)
 
 
 @pytest.mark.parametrize("imag", [(1, 100, 20), (2, 257, 20), (1, 257)])
@@ -78,13 +79,13 @@ def test_a_run_that_fails_is_an_error_of_ours_and_prints_nothing(
     with pytest.raises(
         RunError, match=r"unity\.onnx failed on noisy_real \(3, 257, 20\)"
     ) as caught:
-        MaskModel(UNITY).run(real, np.zeros(imag, np.float32))
+        MaskModel(Session(UNITY)).run(real, np.zeros(imag, np.float32))
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
 def test_threads_share_one_session() -> None:
-    model = MaskModel(UNITY)
+    model = MaskModel(Session(UNITY))
     with ThreadPoolExecutor(4) as pool:
         masks = list(pool.map(lambda n: model.run(*spectra(1, n)), range(8, 40)))
     assert [mask.shape[-1] for mask in masks] == list(range(8, 40))
@@ -94,7 +95,7 @@ def test_relative_path_survives_a_change_of_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(UNITY.parent)
-    model = MaskModel(UNITY.name, "cpu", threads=1)
+    model = MaskModel(Session(UNITY.name, "cpu", threads=1))
     monkeypatch.chdir(tmp_path)
     copy = pickle.loads(pickle.dumps(model))
     assert copy.spec == SPEC
@@ -106,11 +107,12 @@ import gc, os, sys, time
 import numpy as np
 import onnxruntime
 from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.session import Session
 
 made, create = [], onnxruntime.InferenceSession
 onnxruntime.InferenceSession = lambda *a, **k: made.append(1) or create(*a, **k)
 spectra = np.ones((2, 1, 257, 100), np.float32)  # enough for two threads to share
-model, *garbage = (MaskModel(sys.argv[1], "cpu", threads=2) for _ in range(2))
+model, *garbage = (MaskModel(Session(sys.argv[1], "cpu", threads=2)) for _ in range(2))
 for each in model, *garbage:
     expected = each.run(*spectra)
 gc.disable()
@@ -166,6 +168,26 @@ def test_foreign_model_is_reported() -> None:
         open_model(with_metadata(None))
 
 
+def test_a_file_of_format_1_opens() -> None:
+    document = json.loads(SPEC.to_metadata())
+    for key in ("interface", "outputs", "state", "verification"):
+        del document[key]
+    older = {"format": 1, "inputs": ["noisy_real", "noisy_imag"], "output": "mask", "parity": []}
+    assert open_model(with_metadata(json.dumps(document | older))).spec == SPEC
+
+
+def test_a_run_leaves_the_callers_subnormal_numbers_alone() -> None:
+    code = """
+import sys
+import numpy as np
+from fsnp_onnx import Enhancer
+Enhancer(threads=2).enhance(np.zeros(16000, np.float32), 16000)
+assert np.float32(1e-40) * np.float32(1) > 0
+assert float("1e-310") * 1 > 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}'])
 def test_damaged_metadata_is_reported(text: str) -> None:
     with pytest.raises(ModelFileError, match=r"model bytes.*metadata"):
@@ -174,7 +196,7 @@ def test_damaged_metadata_is_reported(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"format": 3}, r"format 3.*upgrade"), ({"interface": "stream"}, r"interface 'stream'")],
+    [({"format": 3}, r"format 3.*upgrade"), ({"interface": "chunks"}, r"interface 'chunks'")],
 )
 def test_newer_file_is_reported(change: dict[str, Any], message: str) -> None:
     newer = json.dumps(json.loads(SPEC.to_metadata()) | change)

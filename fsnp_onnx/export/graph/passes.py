@@ -26,6 +26,7 @@ def simplify(stage: onnx.ModelProto) -> onnx.ModelProto:
     model, _ = onnxsim.simplify(stage)
     _reshape_recurrent_outputs(model.graph)
     _drop_slices_of_all(model.graph)
+    _drop_unread_weights(model.graph)
     return model
 
 
@@ -65,6 +66,21 @@ def _drop_slices_of_all(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for position, name in enumerate(node.input):
             node.input[position] = whole.get(name, name)
+
+
+def _drop_unread_weights(graph: onnx.GraphProto) -> None:
+    """Drop what the passes left without a reader, in place; ONNX Runtime warns of such weights."""
+    read = {port.name for port in graph.output} | _names_read(graph)
+    weights = [weight for weight in graph.initializer if weight.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(weights)
+
+
+def _names_read(graph: onnx.GraphProto) -> set[str]:
+    """Return what nodes read, those in bodies of Scans and Loops included."""
+    names = {name for node in graph.node for name in node.input}
+    bodies = (a.g for node in graph.node for a in node.attribute if a.HasField("g"))
+    return names.union(*map(_names_read, bodies))
 
 
 def store_as_float16(graph: onnx.GraphProto) -> None:

@@ -47,7 +47,6 @@ def tcn_block(model: TcnModel) -> str:
     }
           {_statistics("2")}
           exact_scale_2 = Div(double_one, spread_2)
-          scale_2 = Cast<to: int = {FLOAT}>(exact_scale_2)
           next = Scan <
             num_scan_inputs: int = 3,
             body: graph = output ({frames} residual, {frames} mixed, {frame_means})
@@ -57,6 +56,7 @@ def tcn_block(model: TcnModel) -> str:
               exact_offsets = Sub(exact_means, mean_2)
               exact_scaled_offsets = Mul(exact_offsets, exact_scale_2)
               scaled_offsets = Cast<to: int = {FLOAT}>(exact_scaled_offsets)
+              scale_2 = Cast<to: int = {FLOAT}>(exact_scale_2)
               mixed_offsets = Mul(scaled_offsets, mixing_sums)
               mixed_scaled = Mul(mixed, scale_2)
               mixed_normed = Add(mixed_scaled, mixed_offsets)

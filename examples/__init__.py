@@ -1,0 +1,1 @@
+"""Programs that embed the package; the tests run each of them."""

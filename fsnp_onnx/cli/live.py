@@ -1,0 +1,84 @@
+"""fsnp-enhance --live: raw samples on standard input, enhanced ones on standard output as they come."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, BinaryIO, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.cli.console import say
+from fsnp_onnx.errors import ArgumentError
+from fsnp_onnx.runtime.enhancer import Enhancer
+
+SampleFormat = Literal["s16le", "f32le"]
+
+_DTYPES: Final[dict[SampleFormat, str]] = {"s16le": "<i2", "f32le": "<f4"}
+_CHUNK_BYTES = 1 << 16  # at most; a pipe gives what it has
+
+
+def check_live(names: Sequence[str | None], for_files: dict[str, Any]) -> None:
+    """Raise ArgumentError on what goes with files alone."""
+    if set(names) - {None, "-"}:
+        raise ArgumentError(
+            "live", "reads standard input and writes standard output; name no files"
+        )
+    for argument, value in for_files.items():
+        if value:
+            raise ArgumentError(argument, "needs files; --live reads and writes raw samples")
+    for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
+        if stream is None or stream.isatty():
+            raise ArgumentError("live", f"needs a pipe or a file as standard {name}")
+
+
+def enhance_live(
+    enhancer: Enhancer,
+    rate: float | None,
+    channels: str | int,
+    sample_format: SampleFormat,
+    strength: float,
+) -> None:
+    """Enhance until standard input ends; each chunk is written and flushed before the next is read."""
+    rate = enhancer.spec.stft.sample_rate_hz if rate is None else rate
+    if not str(channels).isdecimal():
+        raise ArgumentError("channels", f"is {channels}; --live takes their number, such as 2")
+    channels = int(channels)
+    stream = enhancer.stream(rate, channels, strength=strength)
+    late_ms = 1000 * stream.latency_s
+    say(f"{sample_format} at {rate:g} Hz, channels: {channels}, latency: {late_ms:.0f} ms")
+    source, target = sys.stdin.fileno(), sys.stdout.buffer
+    rest, n_samples, worked_s = b"", 0, 0.0
+    frame_bytes = channels * np.dtype(_DTYPES[sample_format]).itemsize
+    while chunk := os.read(source, _CHUNK_BYTES):
+        started = time.perf_counter()
+        chunk = rest + chunk
+        whole = len(chunk) - len(chunk) % frame_bytes
+        rest = chunk[whole:]
+        noisy = _decoded(chunk[:whole], sample_format, channels)
+        _write(target, stream.process(noisy), sample_format)
+        n_samples += len(noisy)
+        worked_s += time.perf_counter() - started
+    _write(target, stream.flush(), sample_format)
+    if rest:
+        say(f"warning: the last {len(rest)} bytes are not a whole sample and were left out")
+    if n_samples:
+        duration_s = n_samples / rate
+        say(f"{duration_s:.1f} s of audio, real-time factor {worked_s / duration_s:.3f}")
+
+
+def _decoded(data: bytes, sample_format: SampleFormat, channels: int) -> NDArray[np.float32]:
+    samples = np.frombuffer(data, _DTYPES[sample_format]).astype(np.float32)
+    if sample_format == "s16le":
+        samples /= 32768
+    return samples if channels == 1 else samples.reshape(-1, channels)
+
+
+def _write(target: BinaryIO, samples: NDArray[np.float32], sample_format: SampleFormat) -> None:
+    if sample_format == "s16le":
+        samples = np.clip(np.rint(samples * 32768), -32768, 32767)
+    target.write(samples.astype(_DTYPES[sample_format]).tobytes())
+    target.flush()

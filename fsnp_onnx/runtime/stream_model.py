@@ -1,0 +1,71 @@
+"""Files of the interface "stream": hops of samples and a state in, samples and the next state out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsnp_onnx.errors import ArgumentError
+from fsnp_onnx.runtime.mask import FULL, NO_MASK, Mix
+from fsnp_onnx.runtime.session import Session
+from fsnp_onnx.runtime.speech_model import Enhance
+from fsnp_onnx.spec import StateSpec
+
+_HOPS_PER_RUN = 64  # of a whole recording: as fast as longer runs, and in little memory
+
+
+class StreamModel:
+    """An exported file that enhances hop by hop.
+
+    Safe to use from many threads; can be pickled and survives a fork.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """Take an opened file."""
+        self._session = session
+        self.spec = session.spec
+
+    @property
+    def provider(self) -> Literal["cpu", "cuda"]:
+        """Where the file really runs."""
+        return self._session.provider
+
+    def first_state(self, batch: int) -> NDArray[np.float32]:
+        """Return the state before the first hop, zeros [batch, S]."""
+        return np.zeros((batch, self._state.size), np.float32)
+
+    def run(
+        self, noisy: NDArray[np.float32], state: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Enhance whole hops, float32 [B, N], and return them, late by the latency, and the next state."""
+        noisy_input, _ = self.spec.inputs
+        enhanced, next_state = self._session.run(
+            {noisy_input.name: noisy, self._state.input: state}
+        )
+        return enhanced, next_state
+
+    def enhance(self, noisy: NDArray[np.float32], mix: Mix = FULL) -> NDArray[np.float32]:
+        """Enhance one channel, as `SpeechModel` says: the recording, then silence for the latency."""
+        mix.require_no_limit(self._session.name)
+        step, late = _HOPS_PER_RUN * self.spec.stft.hop_length, self.spec.latency_samples or 0
+        enhanced, state = np.empty(noisy.size, np.float32), self.first_state(1)
+        for start in range(0, noisy.size + late, step):
+            block = np.zeros((1, step), np.float32)
+            part = noisy[start : start + step]
+            block[0, : part.size] = part
+            (out,), state = self.run(block, state)
+            at = start - late
+            kept = out[max(0, -at) :][: max(0, noisy.size - max(0, at))]
+            enhanced[max(0, at) :][: kept.size] = kept
+        return mix.of_samples(noisy, enhanced)
+
+    def linked(self, guide: NDArray[np.float32], mix: Mix = FULL) -> Enhance:  # noqa: ARG002
+        """Raise ArgumentError, as there is no mask."""
+        raise ArgumentError("channels", f"is 'linked', but {NO_MASK.format(self._session.name)}")
+
+    @property
+    def _state(self) -> StateSpec:
+        assert self.spec.state
+        return self.spec.state

@@ -1,0 +1,102 @@
+"""fsnp-enhance --live as a pipe sees it: raw samples in, raw samples out, at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.runtime.models import DELAY, UNITY
+from tests.runtime.signals import noise, tone
+
+LIVE = [sys.executable, "-m", "fsnp_onnx", "--live", "--model", str(DELAY), "--threads", "1"]
+
+
+def run(*options: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*LIVE, *options], input=data, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_integers_come_back_enhanced_as_many_as_went_in(channels: int) -> None:
+    noisy = np.rint(noise(5000, channels) * 32768).astype("<i2")
+    ended = run("--channels", str(channels), data=noisy.tobytes())
+    assert ended.returncode == 0, ended.stderr
+    enhanced = np.frombuffer(ended.stdout, "<i2").reshape(-1, channels)
+    assert np.array_equal(enhanced, np.rint(noisy / 2).astype("<i2"))
+    assert b"s16le at 16000 Hz, channels: " in ended.stderr
+    assert b"latency: 48 ms" in ended.stderr
+    assert b"0.3 s of audio, real-time factor " in ended.stderr
+
+
+def test_floats_at_another_rate_keep_length_and_place() -> None:
+    noisy = tone(48000, 48000).astype("<f4")
+    ended = run("--rate", "48000", "--format", "f32le", data=noisy.tobytes())
+    assert ended.returncode == 0, ended.stderr
+    enhanced = np.frombuffer(ended.stdout, "<f4")
+    assert enhanced.shape == noisy.shape
+    np.testing.assert_allclose(enhanced[4800:-4800], noisy[4800:-4800] / 2, atol=1e-4)
+
+
+def test_what_is_known_is_written_before_the_input_ends() -> None:
+    noisy = np.full(1600, 1000, "<i2").tobytes()
+    with subprocess.Popen(
+        LIVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(noisy)
+        process.stdin.flush()
+        early = process.stdout.read(2 * (1536 - 512))  # whole hops without the latency
+        process.stdin.close()
+        rest = process.stdout.read()
+    assert len(early) + len(rest) == len(noisy)
+    assert set(np.frombuffer(early + rest, "<i2")) == {500}
+
+
+def test_half_a_sample_at_the_end_is_left_out_and_said() -> None:
+    ended = run(data=bytes(2001))
+    assert (ended.returncode, len(ended.stdout)) == (0, 2000)
+    assert b"warning: the last 1 bytes are not a whole sample" in ended.stderr
+
+
+def test_no_input_is_no_output() -> None:
+    ended = run()
+    assert (ended.returncode, ended.stdout) == (0, b"")
+
+
+def test_a_reader_that_leaves_ends_the_stream_without_a_traceback() -> None:
+    script = f"{' '.join(LIVE)} < /dev/zero | head -c 10000 > /dev/null"
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, check=False)
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["x.wav"], 2, "--live reads standard input and writes standard output; name no files"),
+        (["-o", "x.wav"], 2, "--live reads standard input"),
+        (["--plot", "x.png"], 2, "--plot needs files; --live reads and writes raw samples"),
+        (["--attenuation-limit", "3"], 2, "--attenuation-limit needs files"),
+        (["--channels", "linked"], 2, "--channels is linked; --live takes their number"),
+        (["--channels", "0"], 2, "--channels is 0; give 1 to 1024"),
+        (["--rate", "1"], 2, "--rate is 1.0; give a number of 100 to 10000000 Hz"),
+        (["--model", str(UNITY)], 1, "cannot run live; export a causal checkpoint"),
+    ],
+)
+def test_misuse_is_one_line(options: list[str], code: int, message: str) -> None:
+    ended = run(*options)
+    assert ended.returncode == code
+    assert ended.stdout == b""
+    (line,) = ended.stderr.decode().splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_a_rate_without_live_is_wrong_usage(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fsnp_onnx", "x.wav", "--rate", "8000"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert ended.returncode == 2
+    assert b"--rate needs --live" in ended.stderr

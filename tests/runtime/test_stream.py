@@ -1,0 +1,179 @@
+"""Live streams: any chunks, any rate, any number of channels, and what they cost."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fsnp_onnx import Enhancer
+from fsnp_onnx.errors import ArgumentError, AudioError, ModelFileError
+from fsnp_onnx.runtime.stream import Stream
+from tests.runtime.models import DELAY, UNITY
+from tests.runtime.signals import noise
+
+Samples = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def enhancer() -> Enhancer:
+    return Enhancer(DELAY, provider="cpu", threads=1)
+
+
+def streamed(stream: Stream, noisy: Samples, sizes: Iterator[int]) -> Samples:
+    """Return the output of a stream that gets chunks of these sizes."""
+    parts, at = [], 0
+    while at < len(noisy):
+        size = next(sizes)
+        parts.append(stream.process(noisy[at : at + size]))
+        at += size
+    return np.concatenate([*parts, stream.flush()])
+
+
+def constant(size: int) -> Iterator[int]:
+    while True:
+        yield size
+
+
+def signal(n_samples: int, channels: int) -> Samples:
+    samples = noise(n_samples, channels)
+    return samples[:, 0] if channels == 1 else samples
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [16000, 8000, 44100, 48000])
+def test_the_output_does_not_depend_on_the_chunks(
+    enhancer: Enhancer, rate: int, channels: int
+) -> None:
+    noisy, rng = signal(rate, channels), np.random.default_rng(0)
+    whole = streamed(enhancer.stream(rate, channels), noisy, constant(len(noisy)))
+    assert whole.shape == noisy.shape
+    splits = [constant(rate // 100), constant(256)]
+    splits += [(int(rng.integers(0, 5000)) for _ in constant(1)) for _ in range(4)]
+    for sizes in splits:
+        assert np.array_equal(streamed(enhancer.stream(rate, channels), noisy, sizes), whole)
+
+
+@pytest.mark.parametrize("n_samples", [1, 2, 255, 256, 257, 513, 3000])
+def test_the_output_is_aligned_with_the_input_and_as_long(
+    enhancer: Enhancer, n_samples: int
+) -> None:
+    noisy = signal(n_samples, 1)
+    enhanced = streamed(enhancer.stream(16000), noisy, constant(1))
+    assert np.array_equal(enhanced, noisy / 2)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_other_rates_stay_aligned_and_keep_the_length(enhancer: Enhancer, rate: int) -> None:
+    time_s = np.arange(rate) / rate
+    tone = np.sin(2 * np.pi * 440 * time_s).astype(np.float32)
+    enhanced = streamed(enhancer.stream(rate), tone, constant(rate // 100))
+    assert enhanced.shape == tone.shape
+    inner = slice(rate // 10, -rate // 10)
+    np.testing.assert_allclose(enhanced[inner], tone[inner] / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [16000, 8000, 44100, 48000])
+def test_no_sample_is_later_than_the_latency(enhancer: Enhancer, rate: int) -> None:
+    stream, n_in, n_out = enhancer.stream(rate), 0, 0
+    for size in (1, 7, rate // 100, 480, 3000) * 3:
+        n_in += size
+        n_out += len(stream.process(np.zeros(size, np.float32)))
+        assert n_in - n_out <= stream.latency_s * rate + 1
+    assert 0.048 <= stream.latency_s < 0.062  # three hops, and less than 14 ms for resampling
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_strength_mixes_the_aligned_input(enhancer: Enhancer, rate: int) -> None:
+    noisy = signal(rate // 2, 1)
+    full = streamed(enhancer.stream(rate), noisy, constant(100))
+    for strength in (0.0, 0.25):
+        mixed = streamed(enhancer.stream(rate, strength=strength), noisy, constant(777))
+        expected = noisy + np.float32(strength) * (full - noisy)
+        np.testing.assert_allclose(mixed, expected, atol=1e-7)
+    assert np.array_equal(streamed(enhancer.stream(rate, strength=0), noisy, constant(9)), noisy)
+
+
+def test_flush_and_reset_begin_anew(enhancer: Enhancer) -> None:
+    stream, noisy = enhancer.stream(16000), signal(2000, 1)
+    first = streamed(stream, noisy, constant(300))
+    assert np.array_equal(streamed(stream, noisy, constant(301)), first)
+    stream.process(signal(777, 1))
+    stream.reset()
+    assert np.array_equal(streamed(stream, noisy, constant(99)), first)
+    assert stream.flush().size == 0
+
+
+def test_streams_of_many_threads_do_not_disturb_each_other(enhancer: Enhancer) -> None:
+    inputs = [noise(20000, 1)[:, 0] * np.float32(k + 1) for k in range(8)]
+    outputs: dict[int, Samples] = {}
+
+    def work(k: int) -> None:
+        outputs[k] = streamed(enhancer.stream(16000), inputs[k], constant(160 + k))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for k, noisy in enumerate(inputs):
+        assert np.array_equal(outputs[k], noisy / 2)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_memory_does_not_grow(enhancer: Enhancer, strength: float) -> None:
+    stream, chunk = enhancer.stream(48000, strength=strength), np.zeros(480, np.float32)
+    for _ in range(200):
+        stream.process(chunk)
+    tracemalloc.start()
+    for _ in range(2000):
+        stream.process(chunk)
+    current, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert current < 100_000
+
+
+def test_a_whole_recording_in_a_stream_file_is_enhanced_as_by_the_stream(
+    enhancer: Enhancer,
+) -> None:
+    for n_samples in (1, 256, 16383, 16384, 16385, 50000):
+        noisy = signal(n_samples, 1)
+        assert np.array_equal(enhancer.enhance(noisy, 16000), noisy / 2)
+
+
+def test_bad_samples_are_reported_and_not_taken(enhancer: Enhancer) -> None:
+    stream = enhancer.stream(16000, 2)
+    shapes: tuple[NDArray[Any], ...] = (np.zeros(5), np.zeros((5, 3)), np.zeros((1, 5, 2)))
+    for bad in (*shapes, np.zeros((5, 2), np.int16)):
+        with pytest.raises(ArgumentError, match=r"this stream takes float32 \[N, 2\]"):
+            stream.process(bad)
+    with pytest.raises(AudioError, match="NaN"):
+        stream.process(np.full((5, 2), np.nan))
+    noisy = signal(1000, 2)
+    assert np.array_equal(streamed(stream, noisy, constant(10)), noisy / 2)
+
+
+def test_a_file_that_cannot_run_live_says_which_one_can() -> None:
+    with pytest.raises(ModelFileError, match="causal checkpoint with --interface stream"):
+        Enhancer(UNITY, provider="cpu").stream(16000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [((0,), "sample_rate"), ((16000, 0), "channels"), ((16000, 2000), "channels")],
+)
+def test_arguments_out_of_range_are_named(
+    enhancer: Enhancer, arguments: tuple[int, ...], name: str
+) -> None:
+    with pytest.raises(ArgumentError, match=name):
+        enhancer.stream(*arguments)
+
+
+def test_a_strength_out_of_range_is_named(enhancer: Enhancer) -> None:
+    with pytest.raises(ArgumentError, match="strength"):
+        enhancer.stream(16000, strength=1.5)
