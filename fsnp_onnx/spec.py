@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ModelFileError
 from fsnp_onnx.probes import Probe, SpeechProbe
+from fsnp_onnx.typed_json import as_type
 
 METADATA_KEY: Final = "fsnp_onnx"
 FORMAT: Final = 2
@@ -193,6 +194,16 @@ class ModelSpec:
                     "networks, 1 or more, and null elsewhere"
                 )
 
+    def filled(self, n_samples: int) -> int:
+        """Return the length of a recording with the silence that follows it, in samples.
+
+        A network takes ``min_frames`` or more. Behind a causal one's recording, ``look_ahead + 2`` hops
+        are silent, so that its end comes out as it does from a stream.
+        """
+        hop = self.stft.hop_length
+        behind = (self.look_ahead + 2) * hop if self.causal else 0
+        return max(n_samples + behind, (self.min_frames - 1) * hop)
+
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Inputs of the graph, in order."""
@@ -256,7 +267,7 @@ def _from_document(document: dict[str, Any]) -> ModelSpec:
             f"{', '.join(INTERFACES)}; upgrade fsnp-onnx"
         )
     present = document.keys() & {f.name for f in fields(ModelSpec)} | {"mask", "verification"}
-    spec: ModelSpec = _value("the document", {key: document[key] for key in present}, "ModelSpec")
+    spec: ModelSpec = as_type({key: document[key] for key in present}, ModelSpec, _TABLES)
     written = json.loads(spec.to_metadata())
     for key in ("inputs", "outputs"):
         if document.get(key, written[key]) != written[key]:
@@ -275,25 +286,4 @@ def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
     return document | {"interface": "mask"}
 
 
-_SCALARS: Final = {
-    "int": (int,), "float": (int, float), "str": (str,), "bool": (bool,),
-    "dict[str, Any]": (dict,),
-}  # fmt: skip
-_TABLES: Final = {
-    c.__name__: c for c in (StftSpec, MaskSpec, StateSpec, Probe, SpeechProbe, ModelSpec)
-}
-
-
-def _value(name: str, value: object, annotation: str) -> Any:
-    """Return a JSON value as the annotated type of a field; `to_metadata` refuses infinity."""
-    kind = annotation.removesuffix(" | None")
-    if annotation != kind and value is None:
-        return None
-    if kind.startswith("tuple[") and isinstance(value, list):
-        return tuple(_value(name, table, kind[6:].removesuffix(", ...]")) for table in value)
-    if kind in _TABLES and isinstance(value, dict):
-        types = {f.name: str(f.type) for f in fields(_TABLES[kind])}
-        return _TABLES[kind](**{key: _value(key, v, types[key]) for key, v in value.items()})
-    if type(value) not in _SCALARS.get(kind, ()):
-        raise TypeError(f"{name} is {value!r}, expected {annotation}")
-    return value
+_TABLES: Final = (StftSpec, MaskSpec, StateSpec, Probe, SpeechProbe)

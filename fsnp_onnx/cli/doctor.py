@@ -14,7 +14,8 @@ import typer
 from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
 from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime.cpus import available_cpus
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, open_model
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
+from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import (
     CPU_BUILD,
     SLOW_INT8,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from fsnp_onnx.errors import VerificationError
 from fsnp_onnx.export.speech import noisy_speech, recordings, snr_db
 from fsnp_onnx.probes import SpeechProbe
-from fsnp_onnx.runtime.enhancer import open_model
 from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.speech_model import SpeechModel
 from fsnp_onnx.runtime.stft import stft
 

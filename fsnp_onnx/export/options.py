@@ -61,16 +61,6 @@ class ExportOptions:
             raise ArgumentError("min_snr_db", "is for precision int8 only; leave it out")
 
 
-def check_interface(interface: Interface, *, causal: bool) -> None:
-    """Check that a network can run behind an interface."""
-    if interface == "stream" and not causal:
-        raise ArgumentError(
-            "interface",
-            "is stream, but the network is offline: it sees the whole recording and cannot run "
-            "live; give waveform or mask, or a checkpoint of a causal network",
-        )
-
-
 def choose_variants(
     network: NetworkConfig, asked: Sequence[MulcaVariant] | None
 ) -> tuple[MulcaVariant | None, ...]:

@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-import onnx
-
 from fsnp_onnx.errors import CheckpointError, ConfigError
+from fsnp_onnx.export.build import build_file, shared_pieces
 from fsnp_onnx.export.checkpoint import Checkpoint, FoundWeights, read_checkpoint
-from fsnp_onnx.export.fidelity import VariantDifference, compare_variants, verify_quantization
-from fsnp_onnx.export.graph.full_band import full_band_stage
-from fsnp_onnx.export.graph.mask import mask_model
-from fsnp_onnx.export.graph.passes import simplify
-from fsnp_onnx.export.graph.quantize import quantize, require_quantisable
-from fsnp_onnx.export.graph.statistics import export_statistics
-from fsnp_onnx.export.graph.sub_band import BLOCK_FRAMES, sub_band_block
-from fsnp_onnx.export.graph.sub_band_scan import sub_band_stage
-from fsnp_onnx.export.graph.waveform import waveform_model
+from fsnp_onnx.export.fidelity import VariantDifference, compare_variants
+from fsnp_onnx.export.graph.quantize import require_quantisable
+from fsnp_onnx.export.graph.stream import require_streamable, stream_latency, stream_state_size
+from fsnp_onnx.export.graph.sub_band import BLOCK_FRAMES
 from fsnp_onnx.export.identify import Inferred, differences, infer, read_toml
 from fsnp_onnx.export.options import (
     ExportOptions,
-    check_interface,
     check_outputs,
     choose_variants,
     output_folder,
     output_paths,
 )
-from fsnp_onnx.export.verify import probe_sizes, verify, verify_waveform, waveform_sizes
 from fsnp_onnx.network.config import MulcaVariant
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 from fsnp_onnx.runtime.outputs import replacing
-from fsnp_onnx.spec import METADATA_KEY, ModelSpec
+from fsnp_onnx.spec import ModelSpec, StateSpec
 
 PathLike = str | os.PathLike[str]
 OnStep = Callable[[str], None]
@@ -158,7 +149,8 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     loaded, inferred = _read(checkpoint, entry, Path(config) if config else None, on_step)
     if options.precision == "int8":
         require_quantisable(inferred.network)
-    check_interface(options.interface, causal=bool(inferred.network.as_dict().get("causal")))
+    if options.interface == "stream":
+        require_streamable(inferred.network, inferred.stft)
     variants = choose_variants(inferred.network, mulca)
     folder = output_folder(output)
     stem = (folder or checkpoint.parent) / loaded.name
@@ -168,15 +160,14 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     check_outputs(paths, Path(report) if report else None, sources, force=force, folder=folder)
     network = FullSubNetPlus(inferred.network).eval()
     network.load_state_dict(loaded.tensors)
-    on_step("exporting the sub-band stage")  # once: MulCA is in the branches of stage one alone
-    block = simplify(sub_band_block(network, options.opset))
-    pieces = block, export_statistics(network, options.opset)
+    on_step("exporting what all variants share")
+    shared = shared_pieces(network, options.opset)
     files: dict[Path, bytes] = {}
     exported = []
     for variant, path in zip(variants, paths, strict=True):
         converted = with_mulca(network, variant)
         spec = _describe(converted, loaded, inferred, options)
-        files[path], spec = _export_variant(converted, pieces, spec, options, on_step)
+        files[path], spec = build_file(converted, shared, spec, options, on_step)
         exported.append(ExportedFile(path, spec, len(files[path])))
     difference = None
     if {"original", "simplified"} <= set(variants) and options.precision == "float32":
@@ -207,67 +198,25 @@ def _read(
         raise type(error)(f"{checkpoint}: {error}") from error
 
 
-def _export_variant(
-    network: FullSubNetPlus,
-    pieces: tuple[onnx.ModelProto, onnx.ModelProto],
-    spec: ModelSpec,
-    options: ExportOptions,
-    on_step: OnStep,
-) -> tuple[bytes, ModelSpec]:
-    """Build one variant's file, verify it and quantise it if asked.
-
-    The pieces are the same for every variant: the block of stage two, and the statistics. The equivalent
-    variant is verified against the original one: it claims to be the same number.
-    """
-    name = f" ({spec.mulca})" if spec.mulca else ""
-    block, statistics = pieces
-    on_step(f"exporting the full-band stage{name}")
-    full_band = simplify(full_band_stage(network, statistics, options.opset))
-    masks = mask_model(full_band, sub_band_stage(block, network.config), network.config)
-    on_step(f"verifying against the network in float64{name}")
-    reference = with_mulca(network, "original") if spec.mulca == "equivalent" else network
-    sizes = probe_sizes(spec.min_frames, spec.look_ahead, BLOCK_FRAMES)
-    probes = verify(_stamp(masks, replace(spec, interface="mask")), reference, sizes)
-    spec = replace(spec, verification=probes)
-    model = _behind_its_interface(masks, spec)
-    if spec.interface == "waveform":
-        on_step(f"verifying the samples{name}")
-        sizes = waveform_sizes(spec.stft, spec.min_frames)
-        probes += verify_waveform(_stamp(model, spec), reference, sizes)
-        spec = replace(spec, verification=probes)
-    if options.precision == "int8":
-        on_step(f"quantising, and comparing with float32 on speech{name}")
-        float32 = _stamp(model, spec)
-        sub_band = sub_band_stage(quantize(block), network.config)
-        masks = mask_model(full_band, sub_band, network.config)
-        model = _behind_its_interface(masks, spec)
-        spec = replace(spec, precision="int8")
-        recordings = verify_quantization(float32, _stamp(model, spec), options.min_snr_db)
-        spec = replace(spec, quantization=recordings)
-    return _stamp(model, spec), spec
-
-
-def _behind_its_interface(masks: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
-    """Return the graph of the file from the graph of the interface "mask"."""
-    return waveform_model(masks, spec) if spec.interface == "waveform" else masks
-
-
 def _describe(
     network: FullSubNetPlus, checkpoint: Checkpoint, inferred: Inferred, options: ExportOptions
 ) -> ModelSpec:
     """Return the metadata of a file that is not verified yet."""
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    network_options = network.config.as_dict()
-    causal = bool(network_options.get("causal"))
+    config, stft = network.config, inferred.stft
+    streams = options.interface == "stream"
+    size = stream_state_size(config, stft) if streams else 0
     return ModelSpec(
-        stft=inferred.stft,
+        stft=stft,
         interface=options.interface,
-        causal=causal,
-        horizon_frames=network_options["horizon_frames"] if causal else None,
-        min_frames=network.config.min_frames,
-        look_ahead=network.config.look_ahead,
-        mulca=network.config.mulca if network.config.attention == "TSSE" else None,
-        network=network_options | {"parameters": n_parameters},
+        state=StateSpec("state", "next_state", size) if streams else None,
+        latency_samples=stream_latency(config, stft) if streams else None,
+        causal=config.causal,
+        horizon_frames=config.horizon_frames if config.causal else None,
+        min_frames=config.min_frames,
+        look_ahead=config.look_ahead,
+        mulca=config.mulca if config.attention == "TSSE" else None,
+        network=config.as_dict() | {"parameters": n_parameters},
         provenance={
             "exporter": f"fsnp-onnx {metadata.version('fsnp-onnx')}",
             "torch": metadata.version("torch"),
@@ -279,12 +228,3 @@ def _describe(
             "epoch": checkpoint.epoch,
         },
     )
-
-
-def _stamp(model: onnx.ModelProto, spec: ModelSpec) -> bytes:
-    """Check a model and return its bytes, with the spec as its only metadata."""
-    stamped = copy.copy(model)
-    onnx.helper.set_model_props(stamped, {METADATA_KEY: spec.to_metadata()})
-    onnx.checker.check_model(stamped, full_check=True)
-    data: bytes = stamped.SerializeToString(deterministic=True)
-    return data

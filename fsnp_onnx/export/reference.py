@@ -59,9 +59,9 @@ def enhance_rounded(
 
 
 def _filled(noisy: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
-    """Append zeros up to the fewest frames that the network takes."""
-    shortest = (spec.min_frames - 1) * spec.stft.hop_length
-    return np.pad(noisy, ((0, 0), (0, max(0, shortest - noisy.shape[1]))))
+    """Append the silence that follows a recording."""
+    n_samples = noisy.shape[1]
+    return np.pad(noisy, ((0, 0), (0, spec.filled(n_samples) - n_samples)))
 
 
 @torch.no_grad()

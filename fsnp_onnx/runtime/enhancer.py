@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +21,14 @@ from fsnp_onnx.runtime.arguments import (
     check_signal,
 )
 from fsnp_onnx.runtime.mask import Mix
-from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import require_free
 from fsnp_onnx.runtime.plot import require_matplotlib
-from fsnp_onnx.runtime.session import ModelFile, Session
-from fsnp_onnx.runtime.speech_model import Enhance, SpeechModel
+from fsnp_onnx.runtime.resample import resample
+from fsnp_onnx.runtime.speech_model import Enhance
 from fsnp_onnx.runtime.stream import Stream
 from fsnp_onnx.runtime.stream_model import StreamModel
-from fsnp_onnx.runtime.waveform_model import WaveformModel
 from fsnp_onnx.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -41,11 +38,6 @@ DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
 
 _CANCELLED = 1e-4  # of the loudest channel's power, -40 dB
 PathLike = str | os.PathLike[str]
-_RUNS: Final[dict[str, Callable[[Session], SpeechModel]]] = {
-    "mask": MaskModel,
-    "waveform": WaveformModel,
-    "stream": StreamModel,
-}
 
 
 class Enhancer:
@@ -269,9 +261,9 @@ class Enhancer:
             return np.zeros(samples.size, np.float32)
         model_rate = self.spec.stft.sample_rate_hz
         noisy = self._at_model_rate(samples, sample_rate)
-        enhanced = _resample(run(noisy), model_rate, sample_rate)[: samples.size]
+        enhanced = resample(run(noisy), model_rate, sample_rate)[: samples.size]
         if share and sample_rate != model_rate:  # what the model's rate does not hold
-            within = _resample(noisy, model_rate, sample_rate)[: samples.size]
+            within = resample(noisy, model_rate, sample_rate)[: samples.size]
             enhanced = enhanced + np.float32(share) * (np.asarray(samples, np.float32) - within)
         if not np.isfinite(enhanced).all():
             raise AudioError(
@@ -282,29 +274,11 @@ class Enhancer:
     def _at_model_rate(
         self, samples: NDArray[np.floating], sample_rate: float
     ) -> NDArray[np.float32]:
-        """Resample a channel, and add silence up to the shortest that the model takes."""
+        """Resample a channel, and add the silence that follows a recording."""
         spec = self.spec.stft
-        noisy = _resample(np.asarray(samples, np.float32), sample_rate, spec.sample_rate_hz)
-        missing = (self.spec.min_frames - 1) * spec.hop_length - noisy.size
-        return np.pad(noisy, (0, missing)) if missing > 0 else noisy
-
-
-def open_model(
-    model: ModelFile,
-    provider: Provider = "auto",
-    *,
-    threads: int | None = None,
-    device_id: int = 0,
-) -> SpeechModel:
-    """Open a file as `Enhancer` does; its interface says which class runs it."""
-    session = Session(model, provider, threads=threads, device_id=device_id)
-    runs = _RUNS.get(session.spec.interface)
-    if runs is None:
-        raise ModelFileError(
-            f"{session.name} has the interface {session.spec.interface}, which this version does not "
-            f"run; expected {' or '.join(_RUNS)}"
-        )
-    return runs(session)
+        noisy = resample(np.asarray(samples, np.float32), sample_rate, spec.sample_rate_hz)
+        missing = self.spec.filled(noisy.size) - noisy.size
+        return np.pad(noisy, (0, missing)) if missing else noisy
 
 
 def _guide(channels: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -318,14 +292,3 @@ def _guide(channels: NDArray[np.floating]) -> NDArray[np.float32]:
     if power > _CANCELLED * max(powers):
         return mean
     return np.asarray(channels[int(np.argmax(powers))], np.float32)
-
-
-def _resample(samples: NDArray[np.float32], from_hz: float, to_hz: float) -> NDArray[np.float32]:
-    """Resample without a time shift; the end is padded so that a return trip loses no sample."""
-    if from_hz == to_hz:
-        return samples
-    import soxr  # noqa: PLC0415 - not needed at the model's own rate
-
-    padded = np.pad(samples, (0, math.ceil(from_hz / to_hz)))
-    resampled: NDArray[np.float32] = soxr.resample(padded, from_hz, to_hz, quality="VHQ")
-    return resampled

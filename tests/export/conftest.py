@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 
-from fsnp_onnx.export import pipeline
+from fsnp_onnx.export import build as file_build
 from fsnp_onnx.export.graph.full_band import full_band_stage
 from fsnp_onnx.export.graph.mask import mask_model
 from fsnp_onnx.export.graph.statistics import export_statistics
@@ -101,9 +101,9 @@ class SmallExport:
 
     def reuse(self, patch: pytest.MonkeyPatch) -> None:
         """Let exports of the original variant take the stages that were exported before."""
-        patch.setattr(pipeline, "full_band_stage", lambda *_: self.full_band[0])
-        patch.setattr(pipeline, "sub_band_block", lambda *_: self.block[0])
-        patch.setattr(pipeline, "export_statistics", lambda *_: self.statistics[0])
+        patch.setattr(file_build, "full_band_stage", lambda *_: self.full_band[0])
+        patch.setattr(file_build, "sub_band_block", lambda *_: self.block[0])
+        patch.setattr(file_build, "export_statistics", lambda *_: self.statistics[0])
 
 
 @pytest.fixture(scope="session")
@@ -116,7 +116,7 @@ def small_export(tmp_path_factory: pytest.TempPathFactory) -> SmallExport:
     }
 
     def recording(name: str) -> Callable[..., onnx.ModelProto]:
-        function = getattr(pipeline, name)
+        function = getattr(file_build, name)
 
         def export(*arguments: Any) -> onnx.ModelProto:
             stages[name].append(function(*arguments))
@@ -126,7 +126,7 @@ def small_export(tmp_path_factory: pytest.TempPathFactory) -> SmallExport:
 
     with pytest.MonkeyPatch.context() as patch:
         for name in stages:
-            patch.setattr(pipeline, name, recording(name))
+            patch.setattr(file_build, name, recording(name))
         report = export_checkpoint(checkpoint, on_step=steps.append)
     return SmallExport(checkpoint, report, steps, *stages.values())
 

@@ -107,19 +107,23 @@ def recordings(seed: int) -> list[Array]:
     return [speech[None, 30000 : 30000 + n_samples] for n_samples in lengths] + [rows]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_operator_has_a_kernel_for_the_cpu_and_for_cuda(
-    name: str, export_golden: ExportGolden
-) -> None:
+def on_cpu_and_cuda() -> set[str]:
+    """Return operators with a kernel for the CPU, by ONNX Runtime, and for CUDA, by docs/cuda.md."""
     on_cpu = {kernel.op_name for kernel in get_all_opkernel_def() if kernel.domain == ""}
     (on_cuda,) = re.findall(
         "^## Operators$(.*?)^## ", CUDA.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
-    both = on_cpu & set(re.findall(r"`(\w+)`", on_cuda))
+    return on_cpu & set(re.findall(r"`(\w+)`", on_cuda))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_operator_has_a_kernel_for_the_cpu_and_for_cuda(
+    name: str, export_golden: ExportGolden
+) -> None:
     for file in export_golden(name).exported:
         masks = onnx.load(file.path)
         for model in (masks, waveform_model(masks, file.spec)):
-            assert _operators(model.graph) <= both
+            assert _operators(model.graph) <= on_cpu_and_cuda()
 
 
 @pytest.mark.parametrize("name", NAMES)

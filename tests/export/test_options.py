@@ -12,7 +12,6 @@ import pytest
 from fsnp_onnx.errors import ArgumentError, OutputError
 from fsnp_onnx.export.options import (
     ExportOptions,
-    check_interface,
     check_outputs,
     choose_variants,
     output_paths,
@@ -93,15 +92,6 @@ def test_what_is_not_the_default_is_in_the_names_of_outputs(
 ) -> None:
     paths = output_paths(Path("net"), None, ("original", None), options)
     assert [path.name for path in paths] == names
-
-
-def test_an_offline_network_cannot_stream() -> None:
-    with pytest.raises(
-        ArgumentError, match=r"^interface is stream, but .* offline.* cannot run live"
-    ):
-        check_interface("stream", causal=False)
-    check_interface("stream", causal=True)
-    check_interface("waveform", causal=False)
 
 
 def test_outputs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:

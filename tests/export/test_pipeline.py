@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from fsnp_onnx.errors import ArgumentError, CheckpointError, OutputError, VerificationError
-from fsnp_onnx.export import pipeline
+from fsnp_onnx.export import build
 from fsnp_onnx.export.options import ExportOptions
 from fsnp_onnx.export.pipeline import export_checkpoint
 from fsnp_onnx.network.config import SubBandModel
@@ -91,7 +91,7 @@ def test_a_graph_with_one_wrong_weight_fails_and_leaves_no_file(
     values = numpy_helper.to_array(weight).copy()
     values.flat[0] += 0.05
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    monkeypatch.setattr(pipeline, "full_band_stage", lambda *_: wrong)
+    monkeypatch.setattr(build, "full_band_stage", lambda *_: wrong)
     with pytest.raises(VerificationError, match=r"probe of \d+ frames, batch \d+: .* 2e-05"):
         export_checkpoint(checkpoint, mulca=["original"])
     assert [path.name for path in checkpoint.parent.iterdir()] == ["net.tar"]

@@ -27,8 +27,8 @@ from fsnp_onnx.export.pipeline import ExportReport, export_checkpoint
 from fsnp_onnx.export.speech import recordings, snr_db
 from fsnp_onnx.export.verify import probe_spectrum
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
-from fsnp_onnx.runtime.enhancer import open_model
 from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import session_options
 from fsnp_onnx.runtime.session import Session
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fsnp_onnx.errors import InstallError, ModelFileError, ProviderError
 from fsnp_onnx.runtime import ort
 from fsnp_onnx.runtime.cpus import available_cpus
-from fsnp_onnx.runtime.enhancer import open_model
+from fsnp_onnx.runtime.open_model import open_model
 from tests.runtime.models import SPEC, UNITY, with_metadata
 
 Sum = Callable[[NDArray[np.int64]], NDArray[np.int64]]

@@ -23,8 +23,9 @@ from fsnp_onnx.errors import (
     ModelFileError,
     RunError,
 )
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, open_model
+from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
 from fsnp_onnx.runtime.mask_model import MaskModel
+from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.session import Session
 from fsnp_onnx.spec import StftSpec
 from tests.runtime.models import FROZEN, ONE, SPEC, UNITY, with_metadata

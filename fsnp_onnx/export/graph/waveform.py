@@ -93,7 +93,7 @@ def _tables(spec: ModelSpec) -> dict[str, NDArray[Any]]:
 
 def _analysis(spec: ModelSpec) -> str:
     """From the samples to the spectrum; the constants of both pieces."""
-    stft, block = spec.stft, BLOCK_FRAMES
+    stft, block, most = spec.stft, BLOCK_FRAMES, spec.min_frames * spec.stft.hop_length
     n_freqs, n_fft, hop, half = stft.n_freqs, stft.n_fft, stft.hop_length, stft.n_fft // 2
     rows = _rows_of_a_frame(stft)
     spectrum, block_type = (f"float[batch,{n_freqs},{length}]" for length in ("frames", block))
@@ -107,7 +107,8 @@ def _analysis(spec: ModelSpec) -> str:
     analysis (float[batch,samples] {NOISY}) => ({spectrum} {real}, {spectrum} {imag})
     <int64[1] zero = {{0}}, int64[1] one = {{1}}, int64[1] two = {{2}}, int64[1] minus_one = {{-1}},
      int64[1] most = {{{np.iinfo(np.int64).max}}}, int64[1] n_fft = {{{n_fft}}}, int64[1] hop = {{{hop}}},
-     int64[1] half = {{{half}}}, int64[1] shortest = {{{(spec.min_frames - 1) * hop}}},
+     int64[1] half = {{{half}}}, int64[1] n_behind = {{{spec.filled(most) - most}}},
+     int64[1] shortest = {{{spec.filled(0)}}},
      int64[2] edge_lengths = {{{half}, {n_fft - half + hop}}}, int64[1] n_edges = {{{n_fft + hop}}},
      int64[1] n_further_frames = {{{-(-half // hop) + 1}}}, int64 first = {{0}}, int64 step = {{{block}}},
      int64[1] block = {{{block}}}, int64[1] block_minus_one = {{{block - 1}}},
@@ -130,10 +131,11 @@ def _analysis(spec: ModelSpec) -> str:
 
       batch = Shape<start: int = 0, end: int = 1>({NOISY})
       n_samples = Shape<start: int = 1, end: int = 2>({NOISY})
-      length = Max(n_samples, shortest)
+      with_silence = Add(n_samples, n_behind)
+      length = Max(with_silence, shortest)
       n_zeros = Sub(length, n_samples)
-      to_shortest = Concat<axis: int = 0>(zero, zero, zero, n_zeros)
-      signal = Pad({NOISY}, to_shortest)
+      with_zeros = Concat<axis: int = 0>(zero, zero, zero, n_zeros)
+      signal = Pad({NOISY}, with_zeros)
       n_whole_hops = Div(length, hop)
       n_frames = Add(n_whole_hops, one)
 
