@@ -30,7 +30,7 @@ import soundfile
 from fsnp_onnx.runtime import decode
 
 read = decode.read
-def read_or_die(path, name):
+def read_or_die(path, name, **how):
     if "deadly" in name:
         os.kill(os.getpid(), 9)
     if "odd" in name:
@@ -38,7 +38,7 @@ def read_or_die(path, name):
     if "once" in name and not Path("died").exists():
         Path("died").touch()
         os.kill(os.getpid(), 9)
-    return read(path, name)
+    return read(path, name, **how)
 decode.read = read_or_die
 
 write = soundfile.SoundFile.write
