@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import typer
 
 from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
@@ -25,10 +27,13 @@ from fsnp_onnx.runtime.ort import (
     int8_overflows,
     load_onnxruntime,
 )
+from fsnp_onnx.runtime.stream_model import StreamModel
 
 app = new_app()
 
 _PACKAGES = ("fsnp-onnx", "numpy", "soundfile", "soxr", "typer", "rich", "filelock")
+
+_HOPS = 500
 
 
 @app.command()
@@ -71,11 +76,35 @@ def examine(model: Path) -> dict[str, Any]:
         "errors": [],
     }
     try:
-        spec = open_model(model, "cpu").spec
-        findings["model"] |= {"size_bytes": model.stat().st_size, **asdict(spec)}
+        opened = open_model(model, "cpu", threads=1)
+        findings["model"] |= {"size_bytes": model.stat().st_size, **asdict(opened.spec)}
+        if isinstance(opened, StreamModel):
+            findings["live"] = _time_hops(opened)
     except FsnpError as error:
         findings["errors"].append(str(error))
     return findings
+
+
+def _time_hops(model: StreamModel) -> dict[str, Any]:
+    """Run a few seconds hop by hop on one thread, as a live stream does."""
+    spec = model.spec.stft
+    rng, state = np.random.default_rng(0), model.first_state(1)
+    seconds = []
+    for _ in range(_HOPS):
+        noisy = rng.normal(0, 0.1, (1, spec.hop_length)).astype(np.float32)
+        started = time.perf_counter()
+        _, state = model.run(noisy, state)
+        seconds.append(time.perf_counter() - started)
+    median, late = 1000 * np.percentile(seconds, [50, 99])
+    hop_ms = 1000 * spec.hop_length / spec.sample_rate_hz
+    late_samples = (model.spec.latency_samples or 0) + spec.hop_length
+    return {
+        "latency_ms": 1000 * late_samples / spec.sample_rate_hz,
+        "hop_ms": hop_ms,
+        "median_ms": round(float(median), 3),
+        "percentile_99_ms": round(float(late), 3),
+        "on_one_core": bool(late < hop_ms),
+    }
 
 
 def _try_provider(provider: Literal["cpu", "cuda"]) -> str:
@@ -115,6 +144,13 @@ def _lines(findings: dict[str, Any]) -> list[str]:
     rows = findings["versions"] | (findings["onnxruntime"] or {"onnxruntime": "not installed"})
     rows |= {"threads": f"{threads['default']} ({threads['limited_by']})", "int8": findings["int8"]}
     rows |= {f"provider {name}": state for name, state in findings["providers"].items()}
+    if live := findings.get("live"):
+        rows["latency"] = f"{live['latency_ms']:g} ms"
+        rows["time of a hop"] = (
+            f"{live['median_ms']:.2f} ms (99th percentile {live['percentile_99_ms']:.2f} ms), "
+            f"at most {live['hop_ms']:g} ms for live use"
+        )
+        rows["runs live on one core"] = "yes" if live["on_one_core"] else "no"
     rows["model"] = model.pop("path")
     reports = _reports(model.pop("verification"), model.pop("quantization")) if model else []
     for key, value in model.items():

@@ -14,7 +14,7 @@ import pytest
 
 from fsnp_onnx.cli import doctor as command
 from fsnp_onnx.probes import Probe, SpeechProbe
-from tests.runtime.models import HALVES, SPEC, WAVEFORM_SPEC, with_metadata
+from tests.runtime.models import DELAY, HALVES, SPEC, UNITY, WAVEFORM_SPEC, with_metadata
 
 Run = Callable[..., int]
 
@@ -152,3 +152,12 @@ def test_wrong_wheels_are_reported_beside_the_rest(
     assert "error: " in printed
     assert "pip" in printed
     assert ("ONNX Runtime is not installed" in printed) == (not wheels)
+
+
+def test_a_stream_is_timed_hop_by_hop(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = command.examine(DELAY)
+    assert findings["errors"] == []
+    live = findings["live"]
+    assert (live["latency_ms"], live["hop_ms"], live["on_one_core"]) == (48, 16, True)
+    assert 0 < live["median_ms"] <= live["percentile_99_ms"] < 16
+    assert "live" not in command.examine(UNITY)
