@@ -55,7 +55,7 @@ evaluate: .venv/develop
 # This takes about an hour on two cores, most of it in memory and scaling. Each name also runs by itself.
 bench: .venv/develop
 	$(PIP) --no-deps -r evaluation/peers.txt
-	for name in speed memory cold-start profile gemm scaling peers; do \
+	for name in speed memory cold-start profile gemm scaling live peers; do \
 	  $(BIN)/python -m benchmarks $$name || exit 1; \
 	done
 

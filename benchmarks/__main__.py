@@ -134,6 +134,18 @@ def peers(
 
 
 @app.command()
+def live(
+    context: typer.Context,
+    minutes: Annotated[float, typer.Option(help="of audio for each stream")] = 10.0,
+    hours: Annotated[float, typer.Option(help="of audio for the memory")] = 1.0,
+) -> None:
+    """Time of a hop of a live stream on one thread, and memory over an hour."""
+    from benchmarks.live import measure
+
+    _record(context, measure, minutes=minutes, hours=hours)
+
+
+@app.command()
 def profile(
     context: typer.Context,
     network: Networks = BOTH,

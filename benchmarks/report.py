@@ -51,6 +51,15 @@ SECTIONS = {
         ),
         sections.profile,
     ),
+    "live": (
+        "Live",
+        (
+            "A stream of one channel on one thread gets speech hop by hop, as fast as it takes it. "
+            "Weights are random, which the time does not depend on. *Streams per core* is the hop "
+            "divided by the 99th percentile. The peers run their own loops; only their mean is known."
+        ),
+        sections.live,
+    ),
     "gemm": (
         "Share of matrix multiplications",
         (

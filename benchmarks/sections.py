@@ -251,6 +251,32 @@ def peers(document: Document) -> str:
     )
 
 
+def live(document: Document) -> str:
+    """Times of a hop by network and precision, the peers, and the memory."""
+    result, hop_ms = document["results"], document["results"]["hop_ms"]
+    rows = [
+        [
+            f"{network}, {precision}",
+            f"{hop_ms:g}",
+            *(f"{ms[key]:.2f}" for key in ("median", "p99", "largest")),
+            f"{hop_ms / ms['p99']:.1f}",
+        ]
+        for network, there in result["hops"].items()
+        for precision, ms in there.items()
+    ]
+    rows += [
+        [title, f"{ms['hop_ms']:g}", f"{ms['mean']:.2f} (mean)", "-", "-", "-"]
+        for title, ms in result["peers"].items()
+    ]
+    memory = result["memory"]
+    grown = f"{memory['after_a_minute']:.1f} MB after a minute, {memory['at_the_end']:.1f} MB after"
+    header = ["", "hop ms", "median ms", "99 % ms", "largest ms", "streams per core"]
+    sentence = (
+        f"The process of the bundled size takes {grown} {memory['hours']:g} h of one stream.\n"
+    )
+    return "\n".join([table(header, rows), sentence])
+
+
 def _missing(document: Document) -> list[str]:
     return [
         f" - {network}, {precision}: not measured ({reason})\n"
