@@ -154,7 +154,7 @@ def test_wrong_wheels_are_reported_beside_the_rest(
     assert ("ONNX Runtime is not installed" in printed) == (not wheels)
 
 
-def test_a_stream_is_timed_hop_by_hop(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stream_is_timed_hop_by_hop() -> None:
     findings = command.examine(DELAY)
     assert findings["errors"] == []
     live = findings["live"]
