@@ -27,6 +27,8 @@ from fsnp_onnx.runtime.audio import AUDIO_EXTENSIONS, AV_EXTENSIONS, ending_of
 
 OnPassedOver = Callable[[str, str], object]  # called with a path or URL and the reason
 
+_NO_PLACE = ("/dev/", "/proc/")  # for an output beside an input
+
 
 def given_name(argument: str, value: object) -> str:
     """Return the text of a path or URL."""
@@ -81,6 +83,8 @@ def _beside(name: str) -> str:
         raise ArgumentError(
             "output", f"is missing; input {name} is a folder, so give an output folder"
         )
+    if name.startswith(_NO_PLACE):
+        raise ArgumentError("output", f"is missing; {name} is a device or pipe, so give an output")
     stem, ending = _split(name, name)
     return f"{stem}.enhanced{ending}"
 

@@ -15,7 +15,7 @@ import soundfile as sf
 from fsnp_onnx.batch.inputs import add_inputs
 from fsnp_onnx.batch.jobs import Plan
 from fsnp_onnx.batch.search import Found, search
-from fsnp_onnx.errors import OutputError
+from fsnp_onnx.errors import ArgumentError, OutputError
 
 
 def touch(*names: str) -> None:
@@ -209,6 +209,12 @@ def test_a_name_without_the_ending_of_a_sound_file_gets_that_of_its_content(
     add_inputs(plan, [name], None, recursive=False)
     add_inputs(plan, [name], "out/", recursive=False)
     assert pairs(plan) == [(name, f"{name}.enhanced{ending}"), (name, f"out/{name}{ending}")]
+
+
+@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/63", "/proc/self/fd/0"])
+def test_a_device_needs_an_output(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"output is missing; {name} is a device or pipe"):
+        add_inputs(Plan(), [name], None, recursive=False)
 
 
 def test_a_name_whose_content_is_not_known_before_it_is_read_gets_a_wav() -> None:
