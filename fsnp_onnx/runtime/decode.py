@@ -7,10 +7,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import soundfile as sf
@@ -109,18 +109,38 @@ def _decode(file: BinaryIO, name: str) -> Recording:
     head = file.read(kinds.HEAD_BYTES)
     if kind := kinds.no_sound(head):
         raise AudioError(f"{name} cannot be decoded: it is {kind}; {_REMEDY}")
+    file, head = _without_id3(file, head)
     container = _container(file, head)
     try:
         return _decode_container(container)
     except (sf.LibsndfileError, TypeError, ValueError) as error:
-        if container.missing:
-            text = f"{name} is truncated ({container.missing}) and has nothing before to decode"
-            raise AudioError(f"{text}; copy it again") from error
-        return _decode_otherwise(file, name, kinds.for_pyav(head), error)
+        kind = kinds.for_pyav(head)
+        if not container.missing:
+            return _decode_otherwise(file, name, kind, error)
+        with suppress(AudioError):
+            if kind:
+                return _marked(_decode_otherwise(file, name, kind, error), container.missing)
+        text = f"{name} is truncated ({container.missing}) and has nothing before to decode"
+        raise AudioError(f"{text}; copy it again") from error
+
+
+def _without_id3(file: BinaryIO, head: bytes) -> tuple[BinaryIO, bytes]:
+    """Return a file that is no MP3 from behind its ID3 tag on, and its first bytes.
+
+    libsndfile takes the tag for the header of the others, and loses samples at the end.
+    """
+    start = kinds.behind_id3(head)
+    size = file.seek(0, os.SEEK_END)
+    if 0 < start < size:
+        file.seek(start)
+        first = file.read(kinds.HEAD_BYTES)
+        if kinds.container(first):
+            return cast("BinaryIO", Spliced(file, [range(start, size)])), first
+    return file, head
 
 
 def _container(file: BinaryIO, head: bytes) -> Container:
-    kind = kinds.container(head[kinds.behind_id3(head) :])
+    kind = kinds.container(head)
     if kind == "FLAC":
         return read_flac(file)
     if kind == "OGG":
@@ -181,6 +201,12 @@ def _read_samples(file: sf.SoundFile, n_samples: int) -> tuple[NDArray[np.float3
         blocks.append(block[:n_read])
         n_samples -= n_read
     return np.concatenate(blocks), False
+
+
+def _marked(recording: Recording, missing: str) -> Recording:
+    """Return a recording as a truncated one."""
+    warning = f"truncated: {missing}; {len(recording.samples)} samples are there"
+    return replace(recording, truncated=True, warning=warning)
 
 
 def _decode_otherwise(file: BinaryIO, name: str, kind: str | None, error: Exception) -> Recording:

@@ -27,6 +27,7 @@ _BY_PYAV = {
     "AC-3 audio": rb"\x0b\x77",
     "DTS audio": rb"\x7f\xfe\x80\x01",
     "AMR audio": rb"#!AMR",
+    "an Ogg file with Speex, FLAC or a video": rb"OggS.{24}(?:Speex   |\x7fFLAC|\x80theora|fishead\0)",
     "an AVI video": rb"RIFF....AVI ",
     "an MPEG video": rb"\0\0\x01[\xba\xb3]|G.{187}G.{187}G",
     "a Flash video": rb"FLV\x01",
@@ -83,7 +84,7 @@ def no_sound(head: bytes) -> str | None:
 
 
 def behind_id3(data: bytes) -> int:
-    """Return where the tags at the beginning end."""
+    """Return where the tags at the beginning end, which may be behind the data."""
     position = 0
     while data.startswith(b"ID3", position) and position + 10 <= len(data):
         n_bytes = 0
@@ -91,4 +92,4 @@ def behind_id3(data: bytes) -> int:
             n_bytes = n_bytes << 7 | seven_bits & 0x7F
         has_footer = data[position + 5] & 0x10
         position += n_bytes + (20 if has_footer else 10)
-    return min(position, len(data))
+    return position

@@ -270,3 +270,23 @@ def test_a_recording_is_read_through_the_one_door(tmp_path: Path) -> None:
     found = decode.read(tmp_path / "talk.m4a")
     assert found.samples.shape == (N_SAMPLES, 1)
     assert found.tags == {"title": "Talk"}
+
+
+def test_an_ogg_of_a_codec_that_libsndfile_does_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "talk.oga"
+    path.write_bytes(encoded(voice(), "ogg", "flac", stored="s16"))
+    recording = decode.read(path)
+    assert recording.samples.shape == (N_SAMPLES, 1)
+    np.testing.assert_allclose(recording.samples, voice(), atol=2.0**-15)
+    assert recording.warning is None
+
+
+def test_a_truncated_ogg_of_a_codec_that_libsndfile_does_not_read(tmp_path: Path) -> None:
+    whole = encoded(np.tile(voice(), (3, 1)), "ogg", "flac", stored="s16")  # a page a second
+    path = tmp_path / "talk.oga"
+    path.write_bytes(whole[: whole.rindex(b"OggS") + 1000])
+    recording = decode.read(path)
+    assert 2 * N_SAMPLES < len(recording.samples) < 3 * N_SAMPLES
+    assert recording.truncated
+    assert recording.warning
+    assert recording.warning.startswith("truncated: 1000 of ")

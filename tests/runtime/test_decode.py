@@ -353,3 +353,20 @@ def test_a_stream_of_other_content_is_reported_by_its_name() -> None:
         decode.read(io.BytesIO(b"nothing of the kind"))
     with pytest.raises(AudioError, match=r"^standard input cannot be decoded"):
         decode.read(io.BytesIO(b""), name="standard input")
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [*((name, "PCM_16") for name in ("WAV", "AIFF", "RF64", "W64", "CAF", "FLAC")), *LOSSY[:2]],
+)
+def test_an_id3_tag_in_front_is_passed_over(container: str, subtype: str) -> None:
+    picture = b"ID3\4\0\0\0\0\x40\0" + bytes(1 << 13)
+    recording = _read(picture + _whole(container, subtype))
+    assert (recording.samples.shape, recording.warning) == ((8000, 1), None)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("tail", [bytes(5000), b"junk of any kind" * 200])
+def test_bytes_behind_the_end_of_an_ogg_are_passed_over(subtype: str, tail: bytes) -> None:
+    recording = _read(_whole("OGG", subtype) + tail)
+    assert (recording.samples.shape, recording.warning) == ((8000, 1), None)

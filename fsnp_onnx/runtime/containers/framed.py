@@ -18,14 +18,16 @@ def read_ogg(file: BinaryIO) -> Container:
     """Return how to read an Ogg file, whose pages say where streams begin and end."""
     streams: set[bytes] = set()
     is_begun, note, missing = False, None, None
-    for page, n_bytes in _pages(file):
+    size = file.seek(0, os.SEEK_END)
+    end = size
+    for position, page, n_bytes in _pages(file):
         flags, stream = page[5:6], page[14:18]
-        missing = None
+        end, missing = position + len(page), None
         if len(page) < n_bytes:
             missing = f"{len(page)} of {n_bytes} bytes of its last page"
         elif flags[0] & _BEGINS:
             if is_begun:
-                note = JOINED
+                note, end = JOINED, position
                 break
             streams.add(stream)
         else:
@@ -34,11 +36,13 @@ def read_ogg(file: BinaryIO) -> Container:
                 streams.discard(stream)
     if streams and not missing:
         missing = "its last page is missing"
-    return Container(file, missing=missing, note=note)
+    # libsndfile loses sound where many other bytes follow
+    content = file if end == size else Spliced(file, [range(end)])
+    return Container(cast("BinaryIO", content), missing=missing, note=note)
 
 
-def _pages(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yield each page, as far as it is there, and its size."""
+def _pages(file: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
+    """Yield the position of each page, the page as far as it is there, and its size."""
     file.seek(0)
     data = file.read()
     position = data.find(b"OggS")
@@ -47,7 +51,7 @@ def _pages(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         if position + n_bytes <= len(data):
             sizes = data[position + n_bytes : position + n_bytes + data[position + 26]]
             n_bytes += data[position + 26] + sum(sizes)
-        yield data[position : position + n_bytes], n_bytes
+        yield position, data[position : position + n_bytes], n_bytes
         # a page that is not there to its end may be a damaged one
         position = data.find(
             b"OggS", position + (n_bytes if position + n_bytes <= len(data) else 4)
