@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.worker import Failed
-from fsnp_onnx.errors import ArgumentError
+from fsnp_onnx.errors import ArgumentError, FsnpError, OutputError
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.recording import Done
 
@@ -51,9 +51,14 @@ def enhance_pipe(
     enhancer: Enhancer, source: str | BinaryIO, target: Path | BinaryIO, how: dict[str, Any]
 ) -> Generator[Done | Failed]:
     """Yield the result of the one recording."""
-    if not isinstance(source, str):
-        yield enhancer.enhance_file(source, target, **how)
-        return
-    with storage.fetched(source) as path:
-        done = enhancer.enhance_file(path, target, **how)
+    try:
+        if not isinstance(source, str):
+            yield enhancer.enhance_file(source, target, **how)
+            return
+        with storage.fetched(source) as path:
+            done = enhancer.enhance_file(path, target, **how)
+    except OSError as error:
+        if isinstance(error, FsnpError | BrokenPipeError) or isinstance(target, Path):
+            raise
+        raise OutputError(f"cannot write standard output ({error.strerror or error})") from error
     yield replace(done, input=source)

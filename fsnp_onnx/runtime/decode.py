@@ -162,7 +162,8 @@ def _may_be_sound(first: bytes) -> bool:
 def _decode_container(container: Container) -> Recording:
     n_bytes = container.file.seek(0, os.SEEK_END)
     container.file.seek(0)
-    with _Forward(container.file) as file:
+    # of a damaged header, libsndfile seeks to before the beginning, which a real file reports on stderr
+    with _Forward(Spliced(container.file, [range(n_bytes)])) as file:
         audio_format = AudioFormat(
             file.format, file.subtype, file.endian, file.samplerate, file.channels
         )

@@ -24,6 +24,7 @@ _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
 _BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
 _STORED_BITS = _BITS | {"FLOAT": 32, "DOUBLE": 64, "ULAW": 8, "ALAW": 8}
 _BEYOND_4_GIB = ("CAF", "FLAC", "MP3", "OGG", "RF64", "W64")
+_MOST_CHANNELS = {"MP3": 2, "FLAC": 8}
 _HEADER_BYTES = 1 << 20  # and more than it
 _NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 _BLOCK_FRAMES = 1 << 16  # the Vorbis encoder overflows its stack on a few million frames at once
@@ -114,11 +115,14 @@ def _tried(audio_format: AudioFormat) -> AudioFormat:
 
 
 def _known_problem(audio_format: AudioFormat) -> str | None:
-    """Return why libsndfile crashes on a format or loses samples, None if it does not."""
+    """Return why libsndfile crashes on a format, loses samples or says no reason, else None."""
     if audio_format.subtype == "VORBIS" and (
         audio_format.sample_rate > 200_000 or audio_format.channels > 255
     ):
         return "Vorbis takes up to 200000 Hz and 255 channels"
+    most = _MOST_CHANNELS.get(audio_format.container, audio_format.channels)
+    if audio_format.channels > most:
+        return f"{audio_format.container} takes up to {most} channels"
     if (audio_format.container, audio_format.subtype) == ("PAF", "PCM_24"):
         return "libsndfile loses its last samples"
     return None

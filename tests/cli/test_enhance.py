@@ -409,6 +409,24 @@ def test_stream_can_be_written_to_a_file_and_a_file_to_a_stream(
     assert sf.info(io.BytesIO(ended.stdout)).frames == 5000
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+def test_standard_output_on_a_full_disk_is_one_line_that_names_it(
+    unity_path: Path, tmp_path: Path
+) -> None:
+    sf.write(tmp_path / "x.wav", noise(5000), 16000)
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            shell(unity_path, "x.wav", "-o", "-"),
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "error: cannot write standard output (No space left on device)\n"
+
+
 def test_empty_stream_is_one_line(unity_path: Path) -> None:
     ended = subprocess.run(shell(unity_path, "-"), input=b"", capture_output=True, check=False)
     assert ended.returncode == 1

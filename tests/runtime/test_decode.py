@@ -370,3 +370,13 @@ def test_an_id3_tag_in_front_is_passed_over(container: str, subtype: str) -> Non
 def test_bytes_behind_the_end_of_an_ogg_are_passed_over(subtype: str, tail: bytes) -> None:
     recording = _read(_whole("OGG", subtype) + tail)
     assert (recording.samples.shape, recording.warning) == ((8000, 1), None)
+
+
+def test_an_aiff_that_ends_within_its_header_is_an_error_without_a_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.aiff"
+    path.write_bytes(_whole("AIFF")[:40])
+    with pytest.raises(AudioError, match="cut.aiff"):
+        decode.read(path)
+    assert capfd.readouterr().err == ""

@@ -130,8 +130,8 @@ def test_long_vorbis_is_written_in_blocks(tmp_path: Path) -> None:
     [
         ("x.opus", 44100, 1, "cannot write OGG/OPUS at 44100 Hz with 1 channels"),
         ("x.mp3", 96000, 1, "cannot write MP3/MPEG_LAYER_III at 96000 Hz with 1 channels"),
-        ("x.mp3", 48000, 3, "cannot write MP3/MPEG_LAYER_III at 48000 Hz with 3 channels"),
-        ("x.flac", 48000, 9, "cannot write FLAC/PCM_16 at 48000 Hz with 9 channels"),
+        ("x.mp3", 48000, 3, "MP3 takes up to 2 channels"),
+        ("x.flac", 48000, 9, "FLAC takes up to 8 channels"),
         ("x.ogg", 250_000, 1, "Vorbis takes up to 200000 Hz and 255 channels"),
         ("x.ogg", 200_001, 1, "Vorbis takes up to 200000 Hz and 255 channels"),
         ("x.oga", 48000, 256, "Vorbis takes up to 200000 Hz and 255 channels"),
