@@ -17,11 +17,15 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+import torch
 from starlette.testclient import TestClient
 
 from fsnp_onnx import Enhancer
 from fsnp_onnx.export.graph.waveform import waveform_model
 from fsnp_onnx.spec import METADATA_KEY
+from tests.network.causal import LSTM as CAUSAL
+from tests.network.causal import causal_network
+from tests.runtime.models import DELAY
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -29,14 +33,20 @@ DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md"))]
 SAMPLE = ROOT / "samples" / "hiss_0db_noisy.flac"
 GOLDEN = ROOT / "tests" / "data" / "golden" / "tsse_wide"
 MODEL = ROOT / "fsnp_onnx" / "models" / "default.onnx"
-EXECUTED = {"python": DOCUMENTS, "sh": [README, ROOT / "docs" / "scaling.md"]}
-# What a ```console block shows and no test runs: it installs something, or needs a cluster or a
-# bucket.
+EXECUTED = {
+    "python": DOCUMENTS,
+    "sh": [README, ROOT / "docs" / "scaling.md", ROOT / "docs" / "live.md"],
+}
+# What a ```console block shows and no test runs: it installs something, or needs a cluster, a bucket
+# or programs for sound.
 SHOWN = (
     "pip install ",
     "ray ",
     "fsnp-enhance s3://",
     "fsnp-enhance recordings -r -o clean/ --engine ray",
+    "arecord ",
+    "ffmpeg ",
+    "sox ",
 )
 SLOW = re.compile(r"fsnp-|export_checkpoint|jobs=")  # starts several processes or exports
 
@@ -102,7 +112,26 @@ def folder(tmp_path: Path, waveform_file: bytes) -> Path:
     (tmp_path / "waveform.onnx").write_bytes(waveform_file)
     shutil.copy(GOLDEN.with_suffix(".tar"), tmp_path / "best_model.tar")
     shutil.copy(GOLDEN.with_suffix(".toml"), tmp_path / "train.toml")
+    shutil.copy(DELAY, tmp_path / "live.onnx")
+    write_causal_checkpoint(tmp_path / "causal.tar")
+    integers = np.rint(noisy * 32767).astype("<i2")
+    (tmp_path / "noisy.s16").write_bytes(integers.tobytes())
+    (tmp_path / "noisy.f32").write_bytes(np.repeat(noisy, 2).astype("<f4").tobytes())
     return tmp_path
+
+
+def write_causal_checkpoint(path: Path) -> None:
+    """Write a tiny causal network as its training would."""
+    args = {
+        "num_freqs": CAUSAL.n_freqs, "look_ahead": CAUSAL.look_ahead, "mulca": "simplified",
+        "sb_num_neighbors": CAUSAL.sb_num_neighbors, "fb_num_neighbors": CAUSAL.fb_num_neighbors,
+        "complex_norm": "magnitude", "causal": True, "horizon_frames": CAUSAL.horizon_frames,
+    }  # fmt: skip
+    n_fft = 2 * (CAUSAL.n_freqs - 1)
+    acoustics = {"n_fft": n_fft, "win_length": n_fft, "hop_length": n_fft // 2, "sr": 16000}
+    weights = causal_network(CAUSAL).state_dict()
+    config = {"acoustics": acoustics, "model": {"args": args}}
+    torch.save({"model": weights, "epoch": 1, "config": config}, path)
 
 
 def run(block: Block, folder: Path) -> None:
@@ -129,12 +158,14 @@ def run(block: Block, folder: Path) -> None:
 
 @pytest.mark.parametrize("block", executed_blocks())
 def test_code_of_the_documents_runs_and_writes_what_it_says(block: Block, folder: Path) -> None:
-    if "export_checkpoint" in block.code:
-        (folder / "model.onnx").unlink()
+    written = [
+        name for names in re.findall(r"# writes (.+)", block.code) for name in names.split(" and ")
+    ]
+    exported = ["model.onnx"] if "export_checkpoint" in block.code else []
+    for name in written + exported:
+        (folder / name).unlink(missing_ok=True)
     run(block, folder)
-    for names in re.findall(r"# writes (.+)", block.code):
-        for name in names.split(" and "):
-            assert (folder / name).exists()
+    assert [name for name in written if not (folder / name).exists()] == []
 
 
 def test_what_is_shown_and_not_run_installs_or_needs_more_than_this_machine() -> None:
@@ -157,9 +188,11 @@ def test_commands_that_are_not_run_have_options_that_exist() -> None:
                 assert option in help_text
 
 
-@pytest.mark.parametrize("interface", ["mask", "waveform"])
+@pytest.mark.parametrize(
+    ("interface", "file"), [("mask", None), ("waveform", None), ("stream", DELAY)]
+)
 def test_the_clients_of_the_format_page_give_the_samples_that_the_package_gives(
-    folder: Path, interface: str
+    folder: Path, interface: str, file: Path | None
 ) -> None:
     python = [b for b in blocks() if b.document.name == "format.md" and b.language == "python"]
     (client,) = [b for b in python if f'!= "{interface}"' in b.code]
@@ -168,7 +201,9 @@ def test_the_clients_of_the_format_page_give_the_samples_that_the_package_gives(
     run(client, folder)
     enhanced, _ = soundfile.read(folder / "clean.wav", dtype="float32")
     # some roundings to float32 of numbers up to 1
-    np.testing.assert_allclose(enhanced, Enhancer().enhance(noisy, sample_rate), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        enhanced, Enhancer(file).enhance(noisy, sample_rate), rtol=0, atol=1e-6
+    )
 
 
 def test_the_enhanced_sample_is_what_the_bundled_model_gives() -> None:
