@@ -17,14 +17,11 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-import torch
 from starlette.testclient import TestClient
 
 from fsnp_onnx import Enhancer
 from fsnp_onnx.export.graph.waveform import waveform_model
 from fsnp_onnx.spec import METADATA_KEY
-from tests.network.causal import LSTM as CAUSAL
-from tests.network.causal import causal_network
 from tests.runtime.models import DELAY
 
 ROOT = Path(__file__).parents[1]
@@ -37,13 +34,14 @@ EXECUTED = {
     "python": DOCUMENTS,
     "sh": [README, ROOT / "docs" / "scaling.md", ROOT / "docs" / "live.md"],
 }
-# What a ```console block shows and no test runs: it installs something, or needs a cluster, a bucket
-# or programs for sound.
+# What a ```console block shows and no test runs: it installs something, or needs a cluster, a bucket,
+# minutes, or programs for sound.
 SHOWN = (
     "pip install ",
     "ray ",
     "fsnp-enhance s3://",
     "fsnp-enhance recordings -r -o clean/ --engine ray",
+    "fsnp-export causal.tar",
     "arecord ",
     "ffmpeg ",
     "sox ",
@@ -113,25 +111,10 @@ def folder(tmp_path: Path, waveform_file: bytes) -> Path:
     shutil.copy(GOLDEN.with_suffix(".tar"), tmp_path / "best_model.tar")
     shutil.copy(GOLDEN.with_suffix(".toml"), tmp_path / "train.toml")
     shutil.copy(DELAY, tmp_path / "live.onnx")
-    write_causal_checkpoint(tmp_path / "causal.tar")
     integers = np.rint(noisy * 32767).astype("<i2")
     (tmp_path / "noisy.s16").write_bytes(integers.tobytes())
     (tmp_path / "noisy.f32").write_bytes(np.repeat(noisy, 2).astype("<f4").tobytes())
     return tmp_path
-
-
-def write_causal_checkpoint(path: Path) -> None:
-    """Write a tiny causal network as its training would."""
-    args = {
-        "num_freqs": CAUSAL.n_freqs, "look_ahead": CAUSAL.look_ahead, "mulca": "simplified",
-        "sb_num_neighbors": CAUSAL.sb_num_neighbors, "fb_num_neighbors": CAUSAL.fb_num_neighbors,
-        "complex_norm": "magnitude", "causal": True, "horizon_frames": CAUSAL.horizon_frames,
-    }  # fmt: skip
-    n_fft = 2 * (CAUSAL.n_freqs - 1)
-    acoustics = {"n_fft": n_fft, "win_length": n_fft, "hop_length": n_fft // 2, "sr": 16000}
-    weights = causal_network(CAUSAL).state_dict()
-    config = {"acoustics": acoustics, "model": {"args": args}}
-    torch.save({"model": weights, "epoch": 1, "config": config}, path)
 
 
 def run(block: Block, folder: Path) -> None:
