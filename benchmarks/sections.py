@@ -271,9 +271,7 @@ def live(document: Document) -> str:
     memory = result["memory"]
     grown = f"{memory['after_a_minute']:.1f} MB after a minute, {memory['at_the_end']:.1f} MB after"
     header = ["", "hop ms", "median ms", "99 % ms", "largest ms", "streams per core"]
-    sentence = (
-        f"The process of the bundled size takes {grown} {memory['hours']:g} h of one stream.\n"
-    )
+    sentence = f"The benchmark's process, which holds PyTorch as well, takes {grown} {memory['hours']:g} h of one stream.\n"
     return "\n".join([table(header, rows), sentence])
 
 

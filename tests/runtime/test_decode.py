@@ -261,6 +261,9 @@ def test_padding_of_a_codec_with_blocks_is_left_out() -> None:
         assert len(_read(content).samples) == 8000
 
 
+@pytest.mark.skipif(
+    sf.__libsndfile_version__ < "1.2.2", reason="older versions end there without an error"
+)
 def test_a_flac_of_unknown_length_that_is_damaged_is_read_as_far_as_it_goes() -> None:
     content = _whole("FLAC", n_samples=48000)
     unknown = content[:21] + bytes([content[21] & 0xF0]) + bytes(4) + content[26:]
