@@ -36,12 +36,12 @@ _DEADLY = """
 import os
 from fsnp_onnx.runtime import decode
 read = decode.read
-def read_or_fail(path, name):
+def read_or_fail(path, name, **how):
     if "deadly" in name:
         os.kill(os.getpid(), 9)
     if "odd" in name:
         raise KeyError(name)
-    return read(path, name)
+    return read(path, name, **how)
 decode.read = read_or_fail
 """
 

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from fsnp_onnx import Enhancer
-from fsnp_onnx.export import pipeline
+from fsnp_onnx.export import build
 from fsnp_onnx.export.checkpoint import read_checkpoint
 from fsnp_onnx.export.graph import quantize as quantization
 from fsnp_onnx.export.graph.passes import simplify
@@ -120,7 +120,7 @@ def quantised(
     tmp_path_factory: pytest.TempPathFactory, exported_block: onnx.ModelProto
 ) -> ExportReport:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "sub_band_block", lambda *_: exported_block)
+        patch.setattr(build, "sub_band_block", lambda *_: exported_block)
         return export_checkpoint(
             DEFAULT_CHECKPOINT,
             tmp_path_factory.mktemp("int8") / "default.onnx",

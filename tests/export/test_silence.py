@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fsnp_onnx.export import pipeline
+from fsnp_onnx.export import build
 from fsnp_onnx.export.options import ExportOptions
 from fsnp_onnx.export.pipeline import ExportReport, export_checkpoint
 from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
@@ -46,7 +46,7 @@ def test_a_golden_network_opens_in_silence(
 
 @pytest.mark.slow
 def test_int8_opens_in_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "verify", lambda *_: ())  # other tests verify it
+    monkeypatch.setattr(build, "verify", lambda *_: ())  # other tests verify it
     report = export_checkpoint(
         GOLDEN / "eca_lstm_cumlayer.tar",
         tmp_path / "int8.onnx",

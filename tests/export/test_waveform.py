@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fsnp_onnx import Enhancer
 from fsnp_onnx.errors import ArgumentError, VerificationError
-from fsnp_onnx.export import pipeline
+from fsnp_onnx.export import build
 from fsnp_onnx.export.graph.waveform import BLOCK_FRAMES, waveform_model
 from fsnp_onnx.export.options import ExportOptions, Interface
 from fsnp_onnx.export.pipeline import ExportedFile, ExportReport, export_checkpoint
@@ -163,7 +163,7 @@ def test_a_wrong_transform_fails_and_leaves_no_file(
 ) -> None:
     small_export.reuse(monkeypatch)
     monkeypatch.setattr(
-        pipeline,
+        build,
         "waveform_model",
         lambda masks, spec: waveform_model(masks, replace(spec, mask=MaskSpec(c=0.101))),
     )

@@ -30,7 +30,7 @@ def require_streamable(config: NetworkConfig, stft: StftSpec) -> None:
     """Refuse a network that sees the whole recording, and frames that overlap by other than one half."""
     problem = None
     if not config.causal:
-        problem = "the network is not causal: it sees the whole recording"
+        problem = "the network is not causal: it sees the whole recording and cannot run live"
     elif stft.n_fft != 2 * stft.hop_length:
         problem = (
             f"hop_length is {stft.hop_length} of n_fft {stft.n_fft}, and a stream needs one half"
