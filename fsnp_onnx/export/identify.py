@@ -38,6 +38,8 @@ _OPTIONS: Final[dict[str, tuple[str, tuple[object, ...] | None]]] = {
     "tcn_hidden_size": ("tcn_hidden_size", None),
     "complex_norm": ("complex_norm", get_args(net.ComplexNorm)),
     "mulca": ("mulca", ("original", "simplified")),
+    "causal": ("causal", None),
+    "horizon_frames": ("horizon_frames", None),
     "subband_num": ("", (1,)),
     "output_size": ("", (2,)),
 }
@@ -137,6 +139,8 @@ def _parse(name: str, value: Any, choices: tuple[object, ...] | None) -> object:
     elif name == "kersize":
         valid = isinstance(value, list) and all(_is_count(length, 1) for length in value)
         value, expected = tuple(value) if valid else value, "three lengths"
+    elif name == "causal":
+        valid, expected = isinstance(value, bool), "true or false"
     else:
         valid, expected = _is_count(value, 0), "a whole number of 0 or more"
     if not valid:

@@ -23,6 +23,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from fsnp_onnx.network.past import Past
+
 
 class MulCA(nn.Module):
     """Multi-scale channel attention with the convolutions of the paper.
@@ -62,7 +64,10 @@ class EquivalentMulCA(MulCA):
 
 
 class SimplifiedMulCA(nn.Module):
-    """MulCA on the plain mean over time. Shape: [B, C, T] -> [B, C, T]."""
+    """MulCA on the plain mean over time. Shape: [B, C, T] -> [B, C, T].
+
+    With a `Past` it is causal: the mean is a running mean, and every frame has its own gate.
+    """
 
     def __init__(self, n_channels: int, n_hidden: int) -> None:
         super().__init__()
@@ -84,11 +89,17 @@ class SimplifiedMulCA(nn.Module):
             getattr(simplified, name).load_state_dict(getattr(mulca, name).state_dict())
         return simplified
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, past: Past | None = None) -> Tensor:
         """Multiply by the gates, [B, C, T] -> [B, C, T]."""
-        mean = _mean_over_time(x)[..., None]
-        features = torch.relu(mean * self.weight_sum + self.bias)
-        return x * _gate(self, self.feature_concate_fc(features)[..., 0])
+        if past is None:
+            return x * self._gate_of(_mean_over_time(x))
+        means = past.running_mean(self, x).transpose(1, 2)  # [B, T, C]
+        return x * self._gate_of(means)[..., 0].transpose(1, 2)
+
+    def _gate_of(self, mean: Tensor) -> Tensor:
+        """Gates of means [..., C], [..., C, 1]."""
+        features = torch.relu(mean[..., None] * self.weight_sum + self.bias)
+        return _gate(self, self.feature_concate_fc(features)[..., 0])
 
 
 class SqueezeExcitation(nn.Module):
@@ -132,7 +143,7 @@ class ECA(nn.Module):
 
 
 def _gate(attention: MulCA | SimplifiedMulCA | SqueezeExcitation, squeezed: Tensor) -> Tensor:
-    """Bottleneck fc1, ReLU, fc2, sigmoid: [B, C] -> [B, C, 1]."""
+    """Bottleneck fc1, ReLU, fc2, sigmoid: [..., C] -> [..., C, 1]."""
     hidden = torch.relu(attention.fc1(squeezed))
     gate: Tensor = torch.sigmoid(attention.fc2(hidden))[..., None]
     return gate

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
+from fsnp_onnx.errors import ConfigError
+
 SubBandModel = Literal["LSTM", "GRU", "TCN"]
 Attention = Literal["TSSE", "SE", "CBAM", "ECA"]
 ComplexNorm = Literal["own", "magnitude"]
@@ -43,6 +45,13 @@ class NetworkConfig:
         sub_band_model: Sequence model shared by all bins.
         sub_band_hidden_size: Its hidden size.
         sub_band_layers: Its layers (recurrent) or blocks (TCN).
+        causal: Every mean over time is a running mean, and every convolution looks back, so that frame
+            t depends on frames up to t + look_ahead alone (docs/live.md).
+        horizon_frames: Of a causal network: the running mean is the mean of all frames so far up to
+            this many frames, then an exponential one. 1 or more.
+
+    Raises:
+        ConfigError: The network is to be causal, but another option rules that out.
 
     Example:
         >>> config = NetworkConfig(sub_band_model="GRU", sb_num_neighbors=7)
@@ -68,6 +77,28 @@ class NetworkConfig:
     sub_band_model: SubBandModel = "LSTM"
     sub_band_hidden_size: int = 384
     sub_band_layers: int = 2
+    causal: bool = False
+    horizon_frames: int = 125
+
+    def __post_init__(self) -> None:
+        """Check that a causal network has no part without a causal form."""
+        if not self.causal:
+            return
+        wanted: dict[str, tuple[object, ...]] = {
+            "attention": ("TSSE", None),
+            "mulca": ("simplified",) if self.attention else (self.mulca,),
+            "norm": ("offline_laplace_norm",),
+            "complex_norm": ("magnitude",),
+            "fb_activation": ("ReLU", "ReLU6"),
+            "sub_band_model": ("LSTM", "GRU"),
+        }
+        for name, values in wanted.items():
+            if getattr(self, name) not in values:
+                expected = " or ".join(map(repr, values))
+                found = getattr(self, name)
+                raise ConfigError(f"a causal network needs {name} = {expected}, not {found!r}")
+        if self.horizon_frames < 1:
+            raise ConfigError(f"horizon_frames is {self.horizon_frames}; expected 1 or more")
 
     @property
     def sub_band_features(self) -> int:

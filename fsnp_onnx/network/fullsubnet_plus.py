@@ -6,6 +6,9 @@ names are those of published checkpoints. It differs from the published code in 
 drops frequency bands, so that a batch gives row by row what single utterances give, and it takes the
 real and imaginary spectrum and computes the magnitude itself.
 
+A causal network (docs/live.md) is this network with a `Past`: running means in place of means over the
+utterance, convolutions that reach back alone. It takes a whole utterance, or any number of frames at a time.
+
 In float64 this network is the reference that exported files are verified against.
 """
 
@@ -20,7 +23,8 @@ from torch import Tensor, nn
 
 from fsnp_onnx.network import attention as att
 from fsnp_onnx.network.config import MulcaVariant, NetworkConfig
-from fsnp_onnx.network.norms import normalise, statistics
+from fsnp_onnx.network.norms import OFFLINE_EPSILON, normalise, statistics
+from fsnp_onnx.network.past import Past
 from fsnp_onnx.network.sequence import RecurrentModel, TcnModel
 
 Branch = Literal["", "_real", "_imag"]
@@ -42,11 +46,12 @@ class FullSubNetPlus(nn.Module):
         self.fb_model_imag = TcnModel(n_freqs, n_freqs, tcn, config.fb_activation)
         self.sb_model = build_sub_band_model(config)
 
-    def attend(self, branch: Branch, x: Tensor) -> Tensor:
+    def attend(self, branch: Branch, x: Tensor, past: Past | None = None) -> Tensor:
         """Apply the channel attention of one branch, [B, F, T] -> [B, F, T]."""
         if not self.config.attention:
             return x
-        attended: Tensor = getattr(self, f"channel_attention{branch}")(x)
+        attention = getattr(self, f"channel_attention{branch}")
+        attended: Tensor = attention(x) if past is None else attention(x, past)
         return attended
 
     def branch_input(
@@ -73,18 +78,74 @@ class FullSubNetPlus(nn.Module):
         imag = self.fb_model_imag(self.branch_input("_imag", *spectrum))
         return attended, self.fb_model(attended), real, imag
 
-    def sub_band_input(self, noisy_real: Tensor, noisy_imag: Tensor) -> Tensor:
-        """Return the normalised neighbourhoods, [B, F, features, T + look_ahead]."""
-        sources = self.full_band(noisy_real, noisy_imag)
-        batch, n_freqs, n_frames = sources[0].shape
+    def causal_sources(self, noisy_real: Tensor, noisy_imag: Tensor, past: Past) -> Tensor:
+        """Return the four full-band results one after the other, normalised for the sub band, [B, 4 F, n].
+
+        The sub-band norm divides by the mean over all neighbourhoods; here every row counts as often as
+        neighbourhoods hold it.
+        """
+        magnitude = torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag)
+        level = past.running_mean("level", magnitude.mean(1, keepdim=True)) + OFFLINE_EPSILON
+        attended = self.attend("", magnitude / level, past)
+        real = self.attend("_real", noisy_real / level, past)
+        imag = self.attend("_imag", noisy_imag / level, past)
+        models = (self.fb_model, self.fb_model_real, self.fb_model_imag)
+        outputs = (m(x, past) for m, x in zip(models, (attended, real, imag), strict=True))
+        rows = torch.cat([attended, *outputs], dim=1)
+        shares = row_shares(self.config).to(rows)
+        mean = past.running_mean("sub_band_level", (rows * shares[:, None]).sum(1, keepdim=True))
+        return rows / (mean + OFFLINE_EPSILON)
+
+    def sub_band_input(
+        self, noisy_real: Tensor, noisy_imag: Tensor, past: Past | None = None
+    ) -> Tensor:
+        """Return the normalised neighbourhoods, [B, F, features, T + look_ahead].
+
+        A causal network goes on where its past ends, and then looks no further than the n frames
+        given: [B, F, features, n].
+        """
         index = neighbourhoods(self.config).to(noisy_real.device)
-        features = torch.cat(sources, dim=1)[:, index.flatten()]
-        features = features.reshape(batch, n_freqs, -1, n_frames)
+        if self.config.causal:
+            if past is None:
+                past, padding = self.start(), (0, self.config.look_ahead)
+                noisy_real, noisy_imag = (
+                    nn.functional.pad(x, padding) for x in (noisy_real, noisy_imag)
+                )
+            rows = self.causal_sources(noisy_real, noisy_imag, past)
+        else:
+            rows = torch.cat(self.full_band(noisy_real, noisy_imag), dim=1)
+        features = rows[:, index.flatten()]
+        features = features.reshape(len(rows), len(index), -1, rows.shape[-1])
+        if self.config.causal:
+            return features
         return normalise(features, statistics(features, self.config.norm))
 
-    def sub_band_mask(self, features: Tensor) -> Tensor:
+    def sub_band_mask(self, features: Tensor, past: Past | None = None) -> Tensor:
         """Run the shared sub-band model, [n, features, T] -> [n, 2, T]."""
-        mask: Tensor = self.sb_model(features)
+        mask: Tensor = self.sb_model(features, past)
+        return mask
+
+    def start(self) -> Past:
+        """Return the past of a causal network at the start of a recording."""
+        return Past(self.config.horizon_frames)
+
+    def step(
+        self, noisy_real: Tensor, noisy_imag: Tensor, past: Past, bins: list[int] | None = None
+    ) -> Tensor:
+        """Go on with a recording: the next frames in, masks out, late by ``look_ahead`` frames.
+
+        Args:
+            noisy_real: Real part of the next n frames [B, F, n], n of 1 or more.
+            noisy_imag: Imaginary part [B, F, n].
+            past: What `start` returned, and every step since then has changed.
+            bins: Bins to estimate, default all F; the same in every step.
+
+        Returns:
+            Masks [B, 2, bins, n] of the n frames that lie ``look_ahead`` frames before those given;
+            before the start they mean nothing.
+        """
+        mask = self._masks(self.sub_band_input(noisy_real, noisy_imag, past), bins, past)
+        past.n_frames += noisy_real.shape[-1]
         return mask
 
     def forward(
@@ -100,12 +161,15 @@ class FullSubNetPlus(nn.Module):
         Returns:
             Mask [B, 2, bins, T], real and imaginary part.
         """
-        features = self.sub_band_input(noisy_real, noisy_imag)
+        mask = self._masks(self.sub_band_input(noisy_real, noisy_imag), bins)
+        return mask[..., self.config.look_ahead :]
+
+    def _masks(self, features: Tensor, bins: list[int] | None, past: Past | None = None) -> Tensor:
+        """Run the sub-band model on [B, F, features, n], giving [B, 2, bins, n]."""
         features = features if bins is None else features[:, bins]
         batch, n_freqs = features.shape[:2]
-        mask = self.sub_band_mask(features.flatten(0, 1))
-        mask = mask.reshape(batch, n_freqs, 2, -1).transpose(1, 2)
-        return mask[..., self.config.look_ahead :]
+        mask = self.sub_band_mask(features.flatten(0, 1), past)
+        return mask.reshape(batch, n_freqs, 2, -1).transpose(1, 2)
 
 
 def neighbourhoods(config: NetworkConfig) -> Tensor:
@@ -123,6 +187,12 @@ def neighbourhoods(config: NetworkConfig) -> Tensor:
     full_band = around(config.fb_num_neighbors)
     branches = [full_band + n_freqs * row for row in (1, 2, 3)]
     return torch.cat([around(config.sb_num_neighbors), *branches], dim=1)
+
+
+def row_shares(config: NetworkConfig) -> Tensor:
+    """Return the share of each of the 4 F rows in all neighbourhoods together, float64 [4 F]."""
+    index = neighbourhoods(config).flatten()
+    return torch.bincount(index, minlength=4 * config.n_freqs).double() / len(index)
 
 
 def with_mulca(network: FullSubNetPlus, variant: MulcaVariant | None) -> FullSubNetPlus:

@@ -1,0 +1,194 @@
+"""The interface "stream": ``noisy, state -> enhanced, next_state``, hops of samples in and out (docs/live.md).
+
+STFT and inverse are matrix products. A frame spans the hop before and the hop given; the first hop of a
+recording is mirrored to the left, as `torch.stft` does. A frame's mask comes ``look_ahead`` frames later,
+and a hop of output needs the frame before and the frame after it. So the output is late by
+``look_ahead + 1`` hops; before the start it is zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from fsnp_onnx.errors import ArgumentError
+from fsnp_onnx.export.graph.causal_block import (
+    BLOCK_CONSTANTS,
+    Around,
+    blocks_of,
+    causal_block,
+    over_blocks,
+)
+from fsnp_onnx.export.graph.causal_state import Piece, network_pieces, state_size
+from fsnp_onnx.network.config import NetworkConfig
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
+from fsnp_onnx.spec import MaskSpec, StftSpec
+
+
+def require_streamable(config: NetworkConfig, stft: StftSpec) -> None:
+    """Refuse a network that sees the whole recording, and frames that overlap by other than one half."""
+    problem = None
+    if not config.causal:
+        problem = "the network is not causal: it sees the whole recording"
+    elif stft.n_fft != 2 * stft.hop_length:
+        problem = (
+            f"hop_length is {stft.hop_length} of n_fft {stft.n_fft}, and a stream needs one half"
+        )
+    if problem:
+        raise ArgumentError("interface", f"is stream, but {problem}; give mask or waveform")
+
+
+def stream_state_size(config: NetworkConfig, stft: StftSpec) -> int:
+    """Return the length S of the state."""
+    return state_size([*_pieces(config, stft), *network_pieces(config)])
+
+
+def stream_latency(config: NetworkConfig, stft: StftSpec) -> int:
+    """Return how many samples the output is late, ``look_ahead + 1`` hops."""
+    return (config.look_ahead + 1) * stft.hop_length
+
+
+def stream_block(
+    network: FullSubNetPlus, stft: StftSpec, mask: MaskSpec, opset: int
+) -> onnx.ModelProto:
+    """Build a block: ``hops`` [batch, n, hop] -> ``enhanced_hops`` [batch, n, hop]."""
+    config, hop = network.config, stft.hop_length
+    around = Around(
+        inputs=f"float[batch,n,{hop}] hops",
+        outputs=f"float[batch,n,{hop}] enhanced_hops",
+        before=_ANALYSIS,
+        after=_masked_nodes(config) + _SYNTHESIS,
+        pieces=_pieces(config, stft),
+        constants=f"""
+          float limit = {{{mask.limit}}}, float lowest = {{{-mask.limit}}}, float k = {{{mask.k}}},
+          float c = {{{mask.c}}}, float look_ahead = {{{config.look_ahead}}}, int64[1] hop = {{{hop}}},
+          int64[1] n_fft = {{{stft.n_fft}}}""",
+        weights={
+            "analysis": _analysis(stft),
+            "synthesis": _synthesis(stft),
+            "mirror": np.array([0, *range(hop - 1, 0, -1)]),  # the window is 0 at the first sample
+        },
+    )
+    return causal_block(network, around, opset)
+
+
+def stream_model(block: onnx.ModelProto, config: NetworkConfig, stft: StftSpec) -> onnx.ModelProto:
+    """Build the file's graph from a block: any batch, any number of whole hops from one on."""
+    hop, size = stft.hop_length, stream_state_size(config, stft)
+    return over_blocks(
+        f"""
+    fsnp (float[batch,samples] noisy, float[batch,{size}] state)
+      => (float[batch,samples] enhanced, float[batch,{size}] next_state)
+    <{BLOCK_CONSTANTS}, int64[3] by_hop = {{0, -1, {hop}}}, int64[2] by_sample = {{0, -1}},
+     int64[1] hop_axis = {{1}}>
+    {{
+      all_hops = Reshape(noisy, by_hop)
+      n_hops = Shape<start: int = 1, end: int = 2>(all_hops)
+      {blocks_of("n_hops")}
+      next_state, blocks = Scan <
+        num_scan_inputs: int = 2,
+        body: graph = block_body (float[batch,{size}] block_state, int64[1] start, int64[1] stop)
+          => (float[batch,{size}] block_next_state, float[batch,block,{hop}] full_hops)
+        {{
+          block_hops = Slice(all_hops, start, stop, hop_axis)
+          n_given = Sub(stop, start)
+          n_missing = Sub(block, n_given)
+          filling = Concat<axis: int = 0>(zero, zero, zero, zero, n_missing, zero)
+          full_hops = Pad(block_enhanced_hops, filling)
+        }}
+      > (state, starts, stops)
+      blocks_last = Transpose<perm: ints = [1, 0, 2, 3]>(blocks)
+      all_enhanced = Reshape(blocks_last, by_hop)
+      valid = Slice(all_enhanced, zero, n_hops, hop_axis)
+      enhanced = Reshape(valid, by_sample)
+    }}""",
+        block,
+    )
+
+
+def _pieces(config: NetworkConfig, stft: StftSpec) -> list[Piece]:
+    """The hop before, the frames that wait for their masks, and half of the frame before."""
+    hop, waiting = stft.hop_length, config.look_ahead
+    spectra = [Piece("spectra", (2, waiting, config.n_freqs))] if waiting else []
+    return [Piece("hop", (1, hop)), *spectra, Piece("half", (1, hop))]
+
+
+_ANALYSIS = """
+      first_hop = Gather<axis: int = 1>(hops, first)
+      mirrored = Gather<axis: int = 2>(first_hop, mirror)
+      at_start = Equal(was_count, float_zero)
+      at_start_hop = Unsqueeze(at_start, axis_2)
+      hop_before = Where(at_start_hop, mirrored, was_hop)
+      hops_from_before = Concat<axis: int = 1>(hop_before, hops)
+      now_hop = Gather<axis: int = 1>(hops, last)
+      given = Shape<start: int = 1, end: int = 2>(hops)
+      hops_before = Slice(hops_from_before, first, given, axis_1)
+      frames = Concat<axis: int = 2>(hops_before, hops)
+      one_frames = Unsqueeze(frames, axis_1)
+      spectrum = MatMul(one_frames, analysis)"""
+
+
+def _masked_nodes(config: NetworkConfig) -> str:
+    """Expand the mask and apply it to the spectrum that it belongs to: ``masked`` [batch, 2, n, F]."""
+    delayed = "delayed = Identity(spectrum)"
+    if config.look_ahead:
+        delayed = """
+      spectra_from_before = Concat<axis: int = 2>(was_spectra, spectrum)
+      now_spectra = Slice(spectra_from_before, n_frames, beyond_all, axis_2)
+      delayed = Slice(spectra_from_before, first, n_frames, axis_2)"""
+    return f"""
+      {delayed}
+      clamped = Clip(mask, lowest, limit)
+      above = Add(k, clamped)
+      below = Sub(k, clamped)
+      ratio = Div(above, below)
+      expanded = Log(ratio)
+      crm = Div(expanded, c)
+      noisy_real, noisy_imag = Split<axis: int = 1, num_outputs: int = 2>(delayed)
+      crm_real, crm_imag = Split<axis: int = 1, num_outputs: int = 2>(crm)
+      real_real = Mul(noisy_real, crm_real)
+      imag_imag = Mul(noisy_imag, crm_imag)
+      real_imag = Mul(noisy_real, crm_imag)
+      imag_real = Mul(noisy_imag, crm_real)
+      masked_real = Sub(real_real, imag_imag)
+      masked_imag = Add(real_imag, imag_real)
+      masked = Concat<axis: int = 1>(masked_real, masked_imag)"""
+
+
+_SYNTHESIS = """
+      part_waves = MatMul(masked, synthesis)
+      waves = ReduceSum<keepdims: int = 0>(part_waves, axis_1)
+      left_halves = Slice(waves, first, hop, axis_2)
+      right_halves = Slice(waves, hop, n_fft, axis_2)
+      halves_from_before = Concat<axis: int = 1>(was_half, right_halves)
+      now_half = Gather<axis: int = 1>(right_halves, last)
+      halves_before = Slice(halves_from_before, first, given, axis_1)
+      added = Add(halves_before, left_halves)
+      past_look_ahead = Sub(counts, look_ahead)
+      counted = Greater(past_look_ahead, scalar_one_float)
+      begun = Cast<to: int = 1>(counted)
+      begun_hops = Unsqueeze(begun, axis_2)
+      enhanced_hops = Mul(added, begun_hops)"""
+
+
+def _analysis(stft: StftSpec) -> NDArray[np.float32]:
+    """Window and transform, [2, n_fft, F]."""
+    phase = _phase(stft)
+    return (np.stack([np.cos(phase), -np.sin(phase)]) * stft.window()[:, None]).astype(np.float32)
+
+
+def _synthesis(stft: StftSpec) -> NDArray[np.float32]:
+    """Inverse transform, window, and division by the squared windows that overlap, [2, F, n_fft]."""
+    window, hop = stft.window(), stft.hop_length
+    overlap = np.square(window[:hop]) + np.square(window[hop:])
+    phase = _phase(stft).T
+    weight = np.full((stft.n_freqs, 1), 2.0 / stft.n_fft)
+    weight[[0, -1]] /= 2
+    scale = weight * (window / np.tile(overlap, 2))
+    return (np.stack([np.cos(phase), -np.sin(phase)]) * scale).astype(np.float32)
+
+
+def _phase(stft: StftSpec) -> NDArray[np.float64]:
+    turns = np.outer(np.arange(stft.n_fft), np.arange(stft.n_freqs)) % stft.n_fft
+    return 2 * np.pi * turns / stft.n_fft
