@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, neighbourhoods
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, neighbourhoods, row_shares
 
 N_FFT, HOP = 512, 256
 COMPRESSION = 0.3
@@ -51,13 +51,8 @@ def kept_mask(network: FullSubNetPlus, noisy: Tensor, groups: int) -> Tensor:
     a neighbour.
     """
     config = network.config
-    if config.norm != "offline_laplace_norm":
-        raise ValueError(f"expected norm offline_laplace_norm, got {config.norm}")
-    sources = torch.cat(network.full_band(noisy.real.contiguous(), noisy.imag.contiguous()), 1)
+    sources = _sub_band_sources(network, noisy.real.contiguous(), noisy.imag.contiguous())
     index = neighbourhoods(config).to(noisy.device)
-    counts = torch.bincount(index.flatten(), minlength=sources.shape[1]).to(sources.dtype)
-    mean = (sources.mean(-1) * counts).sum(1) / counts.sum()
-    sources = sources / (mean[:, None, None] + 1e-5)
     n_kept = config.n_freqs // groups
     parts = [
         sources[g::groups].index_select(1, index[g : n_kept * groups : groups].flatten())
@@ -67,6 +62,20 @@ def kept_mask(network: FullSubNetPlus, noisy: Tensor, groups: int) -> Tensor:
     features = torch.cat(parts).reshape(-1, config.sub_band_features, n_frames)
     mask = network.sub_band_mask(features).float()
     return decompress(mask.reshape(-1, n_kept, 2, n_frames)[..., config.look_ahead :])
+
+
+def _sub_band_sources(network: FullSubNetPlus, real: Tensor, imag: Tensor) -> Tensor:
+    """The rows that the neighbourhoods are made of, normalised, [B, 4 F, T + look_ahead]."""
+    config = network.config
+    if config.causal:
+        padding = (0, config.look_ahead)
+        padded = (functional.pad(part, padding) for part in (real, imag))
+        return network.causal_sources(*padded, network.start())
+    if config.norm != "offline_laplace_norm":
+        raise ValueError(f"expected norm offline_laplace_norm, got {config.norm}")
+    sources = torch.cat(network.full_band(real, imag), 1)
+    mean = (sources.mean(-1) * row_shares(config).to(sources)).sum(1)
+    return sources / (mean[:, None, None] + 1e-5)
 
 
 def spectral_loss(enhanced: Tensor, target: Tensor, scale: Tensor) -> Tensor:

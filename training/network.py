@@ -79,6 +79,17 @@ def trained_network(checkpoint: Path, mulca: Variant) -> FullSubNetPlus:
     return with_mulca(network, mulca).train()
 
 
+def made_causal(network: FullSubNetPlus) -> FullSubNetPlus:
+    """A causal network with the weights of a network that looks at whole utterances.
+
+    Raises:
+        ConfigError: A part of the network, such as original MulCA, has no causal form.
+    """
+    causal = FullSubNetPlus(replace(network.config, causal=True))
+    causal.load_state_dict(network.state_dict())
+    return causal
+
+
 def toml_args(config: NetworkConfig) -> dict[str, Any]:
     """The [model.args] that describe `config` to the exporter, with the published names."""
     args = {
@@ -97,4 +108,8 @@ def toml_args(config: NetworkConfig) -> dict[str, Any]:
         "kersize": list(config.kernel_sizes),
         "subband_num": 1,
     }
-    return args | ({"mulca": "simplified"} if config.mulca == "simplified" else {})
+    if config.mulca == "simplified":
+        args["mulca"] = config.mulca
+    if config.causal:
+        args |= {"causal": True, "horizon_frames": config.horizon_frames}
+    return args

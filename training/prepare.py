@@ -10,7 +10,9 @@ import numpy as np
 import soundfile
 import typer
 from rich.progress import track
+from scipy.signal import fftconvolve
 
+from training.mix import VOICES
 from training.pack import read_pack
 from training.recording import SAMPLE_RATE, Wave, read
 from training.voices import VALIDATION_VOICES
@@ -19,6 +21,7 @@ N_FFT, HOP = 512, 128
 MAX_MINUTES = {"festvox_ru": 45.0}  # more of the same voice teaches little
 HELD_OUT = 25  # every 25th recorded clip is for validation
 EVALUATION_CLIPS = 60  # festvox-ru: the last ones are for evaluation only
+SMOOTHING = 640  # samples: the level that decides what is a pause is a mean over 40 ms
 SKIPPED = ("silence/", "beep", "tone")
 # Pattern under the folder of fetched packages, and the shortest clip in seconds.
 SOURCES = {
@@ -55,6 +58,18 @@ def without_hiss(speech: Wave) -> Wave:
     return (result[N_FFT : N_FFT + len(speech)] / overlap).astype(np.float32)
 
 
+def with_quiet_pauses(speech: Wave) -> Wave:
+    """Lower what is 30 dB or more below the speech, decibel for decibel, by up to 30 dB.
+
+    The background of a target is heard in its pauses. What is louder stays as it is.
+    """
+    window = np.hanning(SMOOTHING + 2)[1:-1]
+    power = fftconvolve(speech**2, window / window.sum(), "same")
+    threshold = 1e-3 * np.percentile(power, 90) + 1e-12
+    quieter: Wave = speech * np.sqrt(np.clip(power / threshold, 1e-3, 1.0)).astype(np.float32)
+    return quieter
+
+
 def levelled(samples: Wave) -> Wave:
     """Bring a clip to -24 dBFS over its louder half, without clipping."""
     loud = np.sort(samples**2)[len(samples) // 2 :]
@@ -89,6 +104,11 @@ def write_group(out: Path, name: str, waves: Iterable[Wave]) -> list[int]:
     return lengths
 
 
+def is_target(group: str) -> bool:
+    """Whether the clips of a group become targets; held-out speech stays as it was recorded."""
+    return group.partition("/")[0] in VOICES
+
+
 def split(name: str, files: list[Path]) -> dict[str, list[Path]]:
     """Split the files of one source into those for training and those for validation."""
     if name == "festvox_ru":
@@ -116,7 +136,8 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     index = {}
     for name, recordings in read_pack(pack) if pack else ():
-        index[name] = write_group(out, name, recordings)
+        waves = map(with_quiet_pauses, recordings) if is_target(name) else recordings
+        index[name] = write_group(out, name, waves)
     for source, (pattern, shortest_s) in SOURCES.items():
         files = [f for f in sorted(raw.glob(pattern)) if not any(s in str(f) for s in SKIPPED)]
         if not files and not pack:
@@ -124,7 +145,8 @@ def main(
                 f"found no {source} at {raw / pattern}; run python -m training.fetch first"
             )
         for name, part in split(source, files).items() if files else ():
-            waves = clips(name, track(part, description=name), shortest_s)
+            usable = clips(name, track(part, description=name), shortest_s)
+            waves = map(with_quiet_pauses, usable) if is_target(name) else usable
             index[name] = write_group(out, name, waves)
     empty = [name for name, lengths in index.items() if not lengths]
     if empty:

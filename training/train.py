@@ -35,7 +35,14 @@ from training.loss import (
     stft,
 )
 from training.mix import Mixer
-from training.network import Variant, fresh_network, renew_attention, toml_args, trained_network
+from training.network import (
+    Variant,
+    fresh_network,
+    made_causal,
+    renew_attention,
+    toml_args,
+    trained_network,
+)
 
 WARM_UP = 0.03  # share of the budget
 AVERAGING_SPAN = 0.08  # span of the moving average of the weights, share of the steps so far
@@ -219,6 +226,10 @@ def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
     init: Annotated[
         Path | None, typer.Option(help="start from the weights of this checkpoint")
     ] = None,
+    causal: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--causal", help="train a causal network; needs --mulca simplified"),
+    ] = False,
     new_attention: Annotated[  # noqa: FBT002
         bool,
         typer.Option("--new-attention", help="with --init: start with random channel attention"),
@@ -237,6 +248,7 @@ def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
     try:
         bank = Bank(bank_dir, torch.device(device))
         network = trained_network(init, mulca) if init else fresh_network(mulca, seed)
+        network = made_causal(network) if causal else network
         if new_attention:
             renew_attention(network, mulca, seed)
         run = start(network, device)
