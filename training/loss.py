@@ -69,8 +69,8 @@ def _sub_band_sources(network: FullSubNetPlus, real: Tensor, imag: Tensor) -> Te
     config = network.config
     if config.causal:
         padding = (0, config.look_ahead)
-        padded = (functional.pad(part, padding) for part in (real, imag))
-        return network.causal_sources(*padded, network.start())
+        real, imag = (functional.pad(part, padding) for part in (real, imag))
+        return network.causal_sources(real, imag, network.start())
     if config.norm != "offline_laplace_norm":
         raise ValueError(f"expected norm offline_laplace_norm, got {config.norm}")
     sources = torch.cat(network.full_band(real, imag), 1)

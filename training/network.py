@@ -92,7 +92,7 @@ def made_causal(network: FullSubNetPlus) -> FullSubNetPlus:
 
 def toml_args(config: NetworkConfig) -> dict[str, Any]:
     """The [model.args] that describe `config` to the exporter, with the published names."""
-    args = {
+    args: dict[str, Any] = {
         "num_freqs": config.n_freqs,
         "look_ahead": config.look_ahead,
         "sequence_model": config.sub_band_model,

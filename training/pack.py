@@ -46,7 +46,7 @@ def read_pack(folder: Path) -> Iterator[tuple[str, list[Wave]]]:
             candidate = kind == "noise" or _background(file) >= HELD_OUT_BACKGROUND
             n_candidates += candidate
             held_out = candidate and n_candidates % every == 0
-            name = f"{_role(kind, file, held_out)}/{source.name}/{Path(file['file']).stem}"
+            name = f"{_role(kind, file, held_out=held_out)}/{source.name}/{Path(file['file']).stem}"
             yield name, _clips(source / file["file"], file["clips"])
 
 
@@ -60,7 +60,7 @@ def _background(file: dict[str, Any]) -> float:
     return float(background)
 
 
-def _role(kind: str, file: dict[str, Any], held_out: bool) -> str:
+def _role(kind: str, file: dict[str, Any], *, held_out: bool) -> str:
     suffix = "_held_out" if held_out else ""
     if kind == "noise":
         return f"recorded{suffix}"

@@ -136,8 +136,8 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     index = {}
     for name, recordings in read_pack(pack) if pack else ():
-        waves = map(with_quiet_pauses, recordings) if is_target(name) else recordings
-        index[name] = write_group(out, name, waves)
+        quieter = map(with_quiet_pauses, recordings)
+        index[name] = write_group(out, name, quieter if is_target(name) else recordings)
     for source, (pattern, shortest_s) in SOURCES.items():
         files = [f for f in sorted(raw.glob(pattern)) if not any(s in str(f) for s in SKIPPED)]
         if not files and not pack:
@@ -146,8 +146,8 @@ def main(
             )
         for name, part in split(source, files).items() if files else ():
             usable = clips(name, track(part, description=name), shortest_s)
-            waves = map(with_quiet_pauses, usable) if is_target(name) else usable
-            index[name] = write_group(out, name, waves)
+            quieter = map(with_quiet_pauses, usable)
+            index[name] = write_group(out, name, quieter if is_target(name) else usable)
     empty = [name for name, lengths in index.items() if not lengths]
     if empty:
         raise SystemExit(

@@ -165,7 +165,7 @@ def test_a_source_without_validation_clips_is_named(packages: Path, tmp_path: Pa
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Thirty clean readers, one noisy reader, and ten noises, in the form of a pack."""
     folder = tmp_path_factory.mktemp("pack")
-    readers = [{"file": f"{n}.ogg", "dnsmos": [3.0, 4.0, 3.0]} for n in range(30)]
+    readers = [{"file": f"{n}.ogg", "dnsmos": [3.0, 4.2, 3.0]} for n in range(30)]
     readers.append({"file": "noisy.ogg", "dnsmos": [3.0, 3.0, 3.0]})
     noises: list[dict[str, object]] = [{"file": f"{n}.ogg"} for n in range(10)]
     for kind, files in (("speech", readers), ("noise", noises)):
