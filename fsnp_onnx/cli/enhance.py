@@ -183,11 +183,16 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         for_files: dict[str, Any] = {
             "attenuation_limit_db": attenuation_limit,
             "cluster": cluster,
+            "force": force,
+            "jobs": jobs,
             "journal": journal,
             "json": as_json,
             "manifest": manifest,
             "plot": plot,
+            "recursive": recursive,
             "residual": residual,
+            "resume": resume,
+            "strict": strict,
             "summary": summary,
         }
         check_live(names, for_files)

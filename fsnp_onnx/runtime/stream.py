@@ -60,7 +60,7 @@ class Stream:
 
         Raises:
             ArgumentError: The shape or dtype is wrong.
-            AudioError: A sample is NaN or infinite; the stream has not taken these samples.
+            AudioError: A sample is NaN, infinite or too large for float32; the stream has not taken these samples.
             RunError: The run failed.
         """
         noisy = self._checked(samples)
@@ -90,14 +90,18 @@ class Stream:
 
     def _checked(self, samples: NDArray[np.floating]) -> NDArray[np.float32]:
         found = np.asarray(samples)
-        expected = (len(found),) if self._channels == 1 else (len(found), self._channels)
+        expected = (found.size // self._channels, self._channels)[: 1 if self._channels == 1 else 2]
         if found.dtype not in (np.float32, np.float64) or found.shape != expected:
             shape = "[N]" if self._channels == 1 else f"[N, {self._channels}]"
             problem = f"are {found.dtype} {list(found.shape)}; this stream takes float32 {shape}"
             raise ArgumentError("samples", problem)
-        if not np.isfinite(found).all():
-            raise AudioError("samples contain NaN or infinity; repair them first")
-        return found.astype(np.float32).reshape(-1, self._channels)
+        with np.errstate(over="ignore"):  # found in the result and reported
+            noisy = found.astype(np.float32).reshape(-1, self._channels)
+        if not np.isfinite(noisy).all():
+            raise AudioError(
+                "samples contain NaN, infinity or more than float32 holds; repair them"
+            )
+        return noisy
 
     def _advance(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what comes out of the chain, [n, channels], for what goes in."""

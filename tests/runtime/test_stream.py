@@ -154,8 +154,16 @@ def test_bad_samples_are_reported_and_not_taken(enhancer: Enhancer) -> None:
             stream.process(bad)
     with pytest.raises(AudioError, match="NaN"):
         stream.process(np.full((5, 2), np.nan))
+    with pytest.raises(AudioError, match="more than float32 holds"):
+        stream.process(np.full((5, 2), 1e300))
     noisy = signal(1000, 2)
     assert np.array_equal(streamed(stream, noisy, constant(10)), noisy / 2)
+
+
+@pytest.mark.parametrize("bad", [np.float32(1), None, "talk"])
+def test_what_is_no_array_of_samples_is_reported(enhancer: Enhancer, bad: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"this stream takes float32 \[N\]"):
+        enhancer.stream(16000).process(bad)
 
 
 def test_a_file_that_cannot_run_live_says_which_one_can() -> None:
