@@ -40,12 +40,12 @@ class Stream:
         self, run: Run, spec: ModelSpec, sample_rate: float, *, channels: int, strength: float
     ) -> None:
         """Begin a stream with what runs a file; `Enhancer.stream` explains the other arguments."""
-        self._run, self._spec, self._rate = run, spec, sample_rate
+        self._run, self._spec, self._rate = run, spec, float(sample_rate)
         self._channels, self._strength = channels, np.float32(strength)
         self._hop, model_rate = spec.stft.hop_length, spec.stft.sample_rate_hz
         self._latency_samples = spec.latency_samples or 0
         waited = self._latency_samples + self._hop  # until the hop is complete
-        self.latency_s = waited / model_rate + _resampling_s(sample_rate, model_rate)
+        self.latency_s = waited / model_rate + _resampling_s(self._rate, model_rate)
         self.reset()
 
     def process(self, samples: NDArray[np.floating]) -> NDArray[np.float32]:

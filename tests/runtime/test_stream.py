@@ -185,3 +185,8 @@ def test_arguments_out_of_range_are_named(
 def test_a_strength_out_of_range_is_named(enhancer: Enhancer) -> None:
     with pytest.raises(ArgumentError, match="strength"):
         enhancer.stream(16000, strength=1.5)
+
+
+def test_the_latency_is_a_plain_float_whatever_number_the_rate_is(enhancer: Enhancer) -> None:
+    rate: Any = np.float32(22050)
+    assert type(enhancer.stream(rate).latency_s) is float
