@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ArgumentError, AudioError, InstallError
+from fsnp_onnx.runtime.stream_model import HOPS_PER_RUN
 from fsnp_onnx.spec import ModelSpec
 
 Run = Callable[
     [NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]
 ]
 
+_LOUDEST = 1e9  # full scale is 1; squares of much more would overflow, and stay in the state
 _CONVERTER = "sinc_medium"  # of libsamplerate: 6 ms there and back, where soxr's blocks take 70
 
 
@@ -95,12 +97,11 @@ class Stream:
             shape = "[N]" if self._channels == 1 else f"[N, {self._channels}]"
             problem = f"are {found.dtype} {list(found.shape)}; this stream takes float32 {shape}"
             raise ArgumentError("samples", problem)
-        with np.errstate(over="ignore"):  # found in the result and reported
+        with np.errstate(over="ignore"):  # reported below
             noisy = found.astype(np.float32).reshape(-1, self._channels)
-        if not np.isfinite(noisy).all():
-            raise AudioError(
-                "samples contain NaN, infinity or more than float32 holds; repair them"
-            )
+        if not np.all(np.abs(noisy) <= _LOUDEST):  # NaN, too
+            problem = f"samples contain NaN, infinity or more than {_LOUDEST:g}"
+            raise AudioError(f"{problem}; repair them, or scale them to +-1")
         return noisy
 
     def _advance(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -117,12 +118,14 @@ class Stream:
         noisy = np.concatenate([self._partial, noisy])
         whole = len(noisy) - len(noisy) % self._hop
         self._partial = noisy[whole:].copy()
-        if not whole:
-            return noisy[:0]
-        enhanced, self._state = self._run(noisy[:whole].T, self._state)
-        kept = enhanced.T[self._late :]
-        self._late = max(0, self._late - whole)
-        return kept
+        parts = [noisy[:0]]
+        step = HOPS_PER_RUN * self._hop
+        for start in range(0, whole, step):
+            piece = noisy[start : min(start + step, whole)]
+            enhanced, self._state = self._run(piece.T, self._state)
+            parts.append(enhanced.T[self._late :])
+            self._late = max(0, self._late - len(piece))
+        return np.concatenate(parts)
 
     def _returned(
         self, noisy: NDArray[np.float32], enhanced: NDArray[np.float32]

@@ -13,7 +13,7 @@ from fsnp_onnx.runtime.session import Session
 from fsnp_onnx.runtime.speech_model import Enhance
 from fsnp_onnx.spec import StateSpec
 
-_HOPS_PER_RUN = 64  # of a whole recording: as fast as longer runs, and in little memory
+HOPS_PER_RUN = 64  # at most: as fast as longer runs, and in little memory
 
 
 class StreamModel:
@@ -49,7 +49,7 @@ class StreamModel:
     def enhance(self, noisy: NDArray[np.float32], mix: Mix = FULL) -> NDArray[np.float32]:
         """Enhance one channel, as `SpeechModel` says: the recording, then silence for the latency."""
         mix.require_no_limit(self._session.name)
-        step, late = _HOPS_PER_RUN * self.spec.stft.hop_length, self.spec.latency_samples or 0
+        step, late = HOPS_PER_RUN * self.spec.stft.hop_length, self.spec.latency_samples or 0
         enhanced, state = np.empty(noisy.size, np.float32), self.first_state(1)
         for start in range(0, noisy.size + late, step):
             block = np.zeros((1, step), np.float32)
