@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.runtime.mask import FULL, Mix, decompress
-from fsnp_onnx.runtime.session import Session
-from fsnp_onnx.runtime.speech_model import Enhance
+from fsnp_onnx.runtime.speech_model import Enhance, SpeechModel
 from fsnp_onnx.runtime.stft import istft, stft_blocks
 from fsnp_onnx.spec import INPUT_NAMES
 
 
-class MaskModel:
-    """An exported file that maps noisy spectra to compressed masks.
-
-    Safe to use from many threads; can be pickled and survives a fork.
-    """
-
-    def __init__(self, session: Session) -> None:
-        """Take an opened file."""
-        self._session = session
-        self.spec = session.spec
-
-    @property
-    def provider(self) -> Literal["cpu", "cuda"]:
-        """Where the file really runs."""
-        return self._session.provider
+class MaskModel(SpeechModel):
+    """An exported file that maps noisy spectra to compressed masks."""
 
     def run(
         self, noisy_real: NDArray[np.float32], noisy_imag: NDArray[np.float32]

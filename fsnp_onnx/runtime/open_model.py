@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from fsnp_onnx.runtime.mask_model import MaskModel
@@ -12,7 +11,7 @@ from fsnp_onnx.runtime.speech_model import SpeechModel
 from fsnp_onnx.runtime.stream_model import StreamModel
 from fsnp_onnx.runtime.waveform_model import WaveformModel
 
-_RUNS: Final[dict[str, Callable[[Session], SpeechModel]]] = {
+_RUNS: Final[dict[str, type[SpeechModel]]] = {
     "mask": MaskModel,
     "waveform": WaveformModel,
     "stream": StreamModel,

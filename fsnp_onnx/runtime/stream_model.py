@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import ArgumentError
-from fsnp_onnx.runtime.mask import FULL, NO_MASK, Mix
-from fsnp_onnx.runtime.session import Session
-from fsnp_onnx.runtime.speech_model import Enhance
+from fsnp_onnx.runtime.mask import FULL, Mix
+from fsnp_onnx.runtime.speech_model import SpeechModel
 from fsnp_onnx.spec import StateSpec
 
 HOPS_PER_RUN = 64  # at most: as fast as longer runs, and in little memory
 
 
-class StreamModel:
-    """An exported file that enhances hop by hop.
-
-    Safe to use from many threads; can be pickled and survives a fork.
-    """
-
-    def __init__(self, session: Session) -> None:
-        """Take an opened file."""
-        self._session = session
-        self.spec = session.spec
-
-    @property
-    def provider(self) -> Literal["cpu", "cuda"]:
-        """Where the file really runs."""
-        return self._session.provider
+class StreamModel(SpeechModel):
+    """An exported file that enhances hop by hop."""
 
     def first_state(self, batch: int) -> NDArray[np.float32]:
         """Return the state before the first hop, zeros [batch, S]."""
@@ -60,10 +43,6 @@ class StreamModel:
             kept = out[max(0, -at) :][: max(0, noisy.size - max(0, at))]
             enhanced[max(0, at) :][: kept.size] = kept
         return mix.of_samples(noisy, enhanced)
-
-    def linked(self, guide: NDArray[np.float32], mix: Mix = FULL) -> Enhance:  # noqa: ARG002
-        """Raise ArgumentError, as there is no mask."""
-        raise ArgumentError("channels", f"is 'linked', but {NO_MASK.format(self._session.name)}")
 
     @property
     def _state(self) -> StateSpec:
