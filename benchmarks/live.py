@@ -20,20 +20,13 @@ from evaluation.peers import find_peers
 from fsnp_onnx import (
     Enhancer,
     ExportOptions,
-    MaskSpec,
     ModelSpec,
     NetworkConfig,
-    StateSpec,
     StftSpec,
 )
 from fsnp_onnx.export.build import stamp
 from fsnp_onnx.export.graph.quantize import quantize
-from fsnp_onnx.export.graph.stream import (
-    stream_block,
-    stream_latency,
-    stream_model,
-    stream_state_size,
-)
+from fsnp_onnx.export.graph.stream import as_stream, stream_block, stream_model
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.session import Session
@@ -76,20 +69,12 @@ def _exported(size: str) -> Iterator[tuple[str, Path]]:
     tcn, lstm = SIZES[size]
     config = replace(CAUSAL, tcn_hidden_size=tcn, sub_band_hidden_size=lstm)
     torch.manual_seed(0)
-    stft, mask = StftSpec(), MaskSpec()
-    block = stream_block(FullSubNetPlus(config), stft, mask, ExportOptions.opset)
-    spec = ModelSpec(
-        stft,
-        mask,
-        "stream",
-        StateSpec("state", "next_state", stream_state_size(config, stft)),
-        stream_latency(config, stft),
-        causal=True,
-        horizon_frames=config.horizon_frames,
-    )
+    masks = ModelSpec(StftSpec(), causal=True, horizon_frames=config.horizon_frames)
+    spec = as_stream(masks, config)
+    block = stream_block(FullSubNetPlus(config), spec.stft, spec.mask, ExportOptions.opset)
     for precision, hops in (("float32", block), ("int8", quantize(block))):
         path = WORK / f"causal-{size}.{precision}.onnx"
-        content = stamp(stream_model(hops, config, stft), replace(spec, precision=precision))
+        content = stamp(stream_model(hops, config, spec.stft), replace(spec, precision=precision))
         path.write_bytes(content)
         yield precision, path
 

@@ -194,6 +194,12 @@ class ModelSpec:
                     "networks, 1 or more, and null elsewhere"
                 )
 
+    @property
+    def latency_s(self) -> float:
+        """Time between a stream's input and output: the latency, and the hop that has to be complete."""
+        n_samples = (self.latency_samples or 0) + self.stft.hop_length
+        return n_samples / self.stft.sample_rate_hz
+
     def filled(self, n_samples: int) -> int:
         """Return the length of a recording with the silence that follows it, in samples.
 

@@ -97,9 +97,8 @@ def _time_hops(model: StreamModel) -> dict[str, Any]:
         seconds.append(time.perf_counter() - started)
     median, late = 1000 * np.percentile(seconds, [50, 99])
     hop_ms = 1000 * spec.hop_length / spec.sample_rate_hz
-    late_samples = (model.spec.latency_samples or 0) + spec.hop_length
     return {
-        "latency_ms": 1000 * late_samples / spec.sample_rate_hz,
+        "latency_ms": 1000 * model.spec.latency_s,
         "hop_ms": hop_ms,
         "median_ms": round(float(median), 3),
         "percentile_99_ms": round(float(late), 3),

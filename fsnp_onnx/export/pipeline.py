@@ -15,7 +15,7 @@ from fsnp_onnx.export.build import build_file, shared_pieces
 from fsnp_onnx.export.checkpoint import Checkpoint, FoundWeights, read_checkpoint
 from fsnp_onnx.export.fidelity import VariantDifference, compare_variants
 from fsnp_onnx.export.graph.quantize import require_quantisable
-from fsnp_onnx.export.graph.stream import require_streamable, stream_latency, stream_state_size
+from fsnp_onnx.export.graph.stream import as_stream, require_streamable
 from fsnp_onnx.export.graph.sub_band import BLOCK_FRAMES
 from fsnp_onnx.export.identify import Inferred, differences, infer, read_toml
 from fsnp_onnx.export.options import (
@@ -28,7 +28,7 @@ from fsnp_onnx.export.options import (
 from fsnp_onnx.network.config import MulcaVariant
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 from fsnp_onnx.runtime.outputs import replacing
-from fsnp_onnx.spec import ModelSpec, StateSpec
+from fsnp_onnx.spec import ModelSpec
 
 PathLike = str | os.PathLike[str]
 OnStep = Callable[[str], None]
@@ -203,14 +203,10 @@ def _describe(
 ) -> ModelSpec:
     """Return the metadata of a file that is not verified yet."""
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
-    config, stft = network.config, inferred.stft
-    streams = options.interface == "stream"
-    size = stream_state_size(config, stft) if streams else 0
-    return ModelSpec(
-        stft=stft,
-        interface=options.interface,
-        state=StateSpec("state", "next_state", size) if streams else None,
-        latency_samples=stream_latency(config, stft) if streams else None,
+    config, streams = network.config, options.interface == "stream"
+    spec = ModelSpec(
+        stft=inferred.stft,
+        interface="mask" if streams else options.interface,
         causal=config.causal,
         horizon_frames=config.horizon_frames if config.causal else None,
         min_frames=config.min_frames,
@@ -228,3 +224,4 @@ def _describe(
             "epoch": checkpoint.epoch,
         },
     )
+    return as_stream(spec, config) if streams else spec

@@ -41,7 +41,7 @@ WAVEFORM_TOLERANCE: Final = 1e-5  # of full scale, a third of a step of 16 bits
 RELATIVE_TOLERANCE: Final = 8.0
 LONG_FRAMES: Final = 2000
 LONG_WAVEFORM_FRAMES: Final = 300  # more than a block of any stage; all bins count
-_LEVELS_DB: Final = (0.0, -20.0)  # rows of a batch must not share statistics
+_LEVELS_DB: Final = (0.0, -20.0)  # rows of a batch must share no statistics, no state
 
 
 def probe_sizes(min_frames: int, look_ahead: int, block_frames: int) -> tuple[tuple[int, int], ...]:

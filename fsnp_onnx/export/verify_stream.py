@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import VerificationError
-from fsnp_onnx.export.speech import noisy_speech, snr_db
+from fsnp_onnx.export.speech import snr_db
+from fsnp_onnx.export.verify import probe_samples
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.probes import Probe
 from fsnp_onnx.runtime import ort
@@ -25,7 +26,6 @@ from fsnp_onnx.spec import MaskSpec, StftSpec
 TOLERANCE: Final = 1e-5  # of full scale
 _LONG_S, _SHORT_S = 60, 2
 _FRAMES_PER_STEP: Final = 64  # of the reference: what its sub-band model holds at once
-_LEVELS_DB: Final = (0.0, -20.0)  # rows of a batch must not share state
 
 
 def verify_stream(
@@ -46,7 +46,8 @@ def verify_stream(
         (_LONG_S, 1, {"hop by hop": [1], "in one call": [10**6], "in random pieces": sizes}),
         (_SHORT_S, 2, {"two rows in random pieces": sizes}),
     ):
-        noisy = _speech(stft, seconds, batch)
+        n_samples = seconds * stft.sample_rate_hz + stft.hop_length // 3  # not whole hops
+        noisy = probe_samples(stft, n_samples, batch)
         exact = pipeline(reference, noisy, stft, mask)
         for name, lengths in splits.items():
             enhanced = stream(
@@ -105,15 +106,6 @@ def pipeline(
     masked = spectrum[..., : crm.shape[-1]] * torch.complex(crm[:, 0], crm[:, 1])
     enhanced: NDArray[np.float64] = torch.istft(masked, **transform).numpy()
     return enhanced[:, :n_samples]
-
-
-def _speech(stft: StftSpec, seconds: int, batch: int) -> NDArray[np.float32]:
-    """Noisy speech [B, N], not whole hops; rows begin at other places and have other levels."""
-    speech = noisy_speech(stft.sample_rate_hz)
-    n_samples = seconds * stft.sample_rate_hz + stft.hop_length // 3
-    levels = np.resize(10 ** (np.array(_LEVELS_DB) / 20), batch).astype(np.float32)
-    rows = [np.resize(np.roll(speech, row * stft.n_fft), n_samples) for row in range(batch)]
-    return levels[:, None] * np.stack(rows)
 
 
 def _compared(

@@ -46,8 +46,7 @@ class Stream:
         self._channels, self._strength = channels, np.float32(strength)
         self._hop, model_rate = spec.stft.hop_length, spec.stft.sample_rate_hz
         self._latency_samples = spec.latency_samples or 0
-        waited = self._latency_samples + self._hop  # until the hop is complete
-        self.latency_s = waited / model_rate + _resampling_s(self._rate, model_rate)
+        self.latency_s = spec.latency_s + _resampling_s(self._rate, model_rate)
         self.reset()
 
     def process(self, samples: NDArray[np.floating]) -> NDArray[np.float32]:

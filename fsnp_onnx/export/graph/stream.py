@@ -8,6 +8,8 @@ and a hop of output needs the frame before and the frame after it. So the output
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from fsnp_onnx.export.graph.causal_block import (
 from fsnp_onnx.export.graph.causal_state import Piece, network_pieces, state_size
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
-from fsnp_onnx.spec import MaskSpec, StftSpec
+from fsnp_onnx.spec import MaskSpec, ModelSpec, StateSpec, StftSpec
 
 
 def require_streamable(config: NetworkConfig, stft: StftSpec) -> None:
@@ -47,6 +49,16 @@ def stream_state_size(config: NetworkConfig, stft: StftSpec) -> int:
 def stream_latency(config: NetworkConfig, stft: StftSpec) -> int:
     """Return how many samples the output is late, ``look_ahead + 1`` hops."""
     return (config.look_ahead + 1) * stft.hop_length
+
+
+def as_stream(spec: ModelSpec, config: NetworkConfig) -> ModelSpec:
+    """Return the metadata of a network's stream, given those of its masks."""
+    return replace(
+        spec,
+        interface="stream",
+        state=StateSpec("state", "next_state", stream_state_size(config, spec.stft)),
+        latency_samples=stream_latency(config, spec.stft),
+    )
 
 
 def stream_block(
