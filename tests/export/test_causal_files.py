@@ -19,6 +19,8 @@ from fsnp_onnx.export.speech import noisy_speech
 from fsnp_onnx.spec import ModelSpec
 from tests.golden import Array
 from tests.network.causal import LSTM, causal_network
+from tests.runtime.streams import constant, streamed
+from training.network import toml_args
 
 pytestmark = pytest.mark.slow
 
@@ -40,21 +42,7 @@ class Files:
 
 
 def write_checkpoint(path: Path) -> Path:
-    options = {
-        "num_freqs": LSTM.n_freqs,
-        "look_ahead": LSTM.look_ahead,
-        "sequence_model": LSTM.sub_band_model,
-        "fb_num_neighbors": LSTM.fb_num_neighbors,
-        "sb_num_neighbors": LSTM.sb_num_neighbors,
-        "fb_output_activate_function": LSTM.fb_activation,
-        "sb_output_activate_function": LSTM.sb_activation or False,
-        "channel_attention_model": LSTM.attention,
-        "mulca": LSTM.mulca,
-        "complex_norm": LSTM.complex_norm,
-        "causal": True,
-        "horizon_frames": LSTM.horizon_frames,
-    }
-    config = {"acoustics": ACOUSTICS, "model": {"args": options}}
+    config = {"acoustics": ACOUSTICS, "model": {"args": toml_args(LSTM)}}
     state = causal_network(LSTM).state_dict()
     torch.save({"model": state, "epoch": 1, "config": config}, path)
     return path
@@ -80,23 +68,13 @@ def speech(seconds: float, rate: int = 16000, channels: int = 1) -> Array:
 
 def live(enhancer: Enhancer, noisy: Array, rate: int, sizes: Iterator[int]) -> Array:
     stream = enhancer.stream(rate, noisy.shape[1] if noisy.ndim == 2 else 1)
-    parts, at = [], 0
-    while at < len(noisy):
-        size = next(sizes)
-        parts.append(stream.process(noisy[at : at + size]))
-        at += size
-    return np.concatenate([*parts, stream.flush()])
+    return streamed(stream, noisy, sizes)
 
 
 def random_sizes(seed: int) -> Iterator[int]:
     rng = np.random.default_rng(seed)
     while True:
         yield int(rng.integers(1, 5001))
-
-
-def every(size: int) -> Iterator[int]:
-    while True:
-        yield size
 
 
 def test_the_metadata_say_what_a_client_needs(files: Files) -> None:
@@ -124,7 +102,7 @@ def test_a_minute_live_is_a_minute_whole_in_any_pieces(files: Files) -> None:
     noisy, enhancer = speech(60), files.open("stream")
     whole = files.open("mask").enhance(noisy, 16000)
     assert np.abs(whole).max() > 0.1
-    for sizes in (every(32), every(160), every(len(noisy)), *map(random_sizes, range(7))):
+    for sizes in (constant(32), constant(160), constant(len(noisy)), *map(random_sizes, range(7))):
         enhanced = live(enhancer, noisy, 16000, sizes)
         np.testing.assert_allclose(enhanced, whole, rtol=0, atol=FULL_SCALE_TOLERANCE)
 
@@ -135,9 +113,9 @@ def test_other_rates_and_channels_do_not_depend_on_the_pieces(
     files: Files, rate: int, channels: int
 ) -> None:
     noisy, enhancer = speech(5, rate, channels), files.open("stream")
-    whole = live(enhancer, noisy, rate, every(len(noisy)))
+    whole = live(enhancer, noisy, rate, constant(len(noisy)))
     assert whole.shape == noisy.shape
-    for sizes in (every(rate // 100), random_sizes(0), random_sizes(1)):
+    for sizes in (constant(rate // 100), random_sizes(0), random_sizes(1)):
         enhanced = live(enhancer, noisy, rate, sizes)
         np.testing.assert_allclose(enhanced, whole, rtol=0, atol=FULL_SCALE_TOLERANCE)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from numpy.typing import NDArray
 
 from fsnp_onnx import Enhancer
 from fsnp_onnx.errors import ArgumentError, AudioError, ModelFileError
-from fsnp_onnx.runtime.stream import Stream
 from tests.runtime.models import DELAY, UNITY
 from tests.runtime.signals import noise
+from tests.runtime.streams import constant, streamed
 
 Samples = NDArray[np.float32]
 
@@ -23,21 +22,6 @@ Samples = NDArray[np.float32]
 @pytest.fixture(scope="module")
 def enhancer() -> Enhancer:
     return Enhancer(DELAY, provider="cpu", threads=1)
-
-
-def streamed(stream: Stream, noisy: Samples, sizes: Iterator[int]) -> Samples:
-    """Return the output of a stream that gets chunks of these sizes."""
-    parts, at = [], 0
-    while at < len(noisy):
-        size = next(sizes)
-        parts.append(stream.process(noisy[at : at + size]))
-        at += size
-    return np.concatenate([*parts, stream.flush()])
-
-
-def constant(size: int) -> Iterator[int]:
-    while True:
-        yield size
 
 
 def signal(n_samples: int, channels: int) -> Samples:
