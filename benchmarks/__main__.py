@@ -14,8 +14,8 @@ import typer
 from benchmarks import machine
 from benchmarks.report import write_report
 from fsnp_onnx import FsnpError
+from fsnp_onnx.runtime.bundled import DEFAULT_MODEL
 from fsnp_onnx.runtime.cpus import available_cpus
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 RESULTS = Path(__file__).parent / "results"

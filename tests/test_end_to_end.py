@@ -15,7 +15,7 @@ import soxr
 from numpy.typing import NDArray
 
 from fsnp_onnx import Enhancer
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
+from fsnp_onnx.runtime.bundled import DEFAULT_MODEL
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "hum_5db_noisy.flac"
 ENHANCE = [sys.executable, "-m", "fsnp_onnx"]

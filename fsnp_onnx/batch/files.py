@@ -16,8 +16,9 @@ from fsnp_onnx.batch.jobs import Job, Plan
 from fsnp_onnx.batch.worker import Failed, Settings, enhance_job
 from fsnp_onnx.errors import ArgumentError, FsnpError, OutputError
 from fsnp_onnx.runtime.arguments import Channels, SignalOptions, check_provider, check_signal
+from fsnp_onnx.runtime.bundled import model_path
 from fsnp_onnx.runtime.cpus import available_cpus
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, Enhancer
+from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import same_file
 from fsnp_onnx.runtime.plot import require_matplotlib
@@ -84,7 +85,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
             folder, or there are several inputs; the subfolders of an input are kept. Default:
             NAME.enhanced.EXT beside each input.
         manifest: Table (.csv or .jsonl) with the columns input and output, in place of both.
-        model: Path of an exported file or its bytes. Default: the bundled model.
+        model: As for `Enhancer`.
         provider: "auto" (CUDA where it starts, else CPU), "cpu" or "cuda". On a cluster, "auto" is
             "cpu".
         threads: CPU threads of each job, 1 or more. Default: all CPUs that this process may use,
@@ -143,7 +144,9 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         for argument, value in files.items()
     )
     if not isinstance(model, bytes):
-        model = DEFAULT_MODEL if model is None else Path(given_name("model", model))
+        if model is not None:
+            given_name("model", model)
+        model = model_path(model)
     signal = SignalOptions(
         attenuation_limit_db=attenuation_limit_db, strength=strength, channels=channels
     )

@@ -15,8 +15,8 @@ import typer
 
 from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
 from fsnp_onnx.errors import FsnpError
+from fsnp_onnx.runtime.bundled import DEFAULT_MODEL, model_path
 from fsnp_onnx.runtime.cpus import available_cpus
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
 from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import (
     CPU_BUILD,
@@ -39,13 +39,9 @@ _HOPS = 500
 @app.command()
 def doctor(
     model: Annotated[
-        Path,
-        typer.Argument(
-            metavar="MODEL",
-            help="File written by fsnp-export. Default: the bundled one.",
-            show_default=False,
-        ),
-    ] = DEFAULT_MODEL,
+        str,
+        typer.Argument(metavar="MODEL", help="default, live, or a file written by fsnp-export."),
+    ] = "default",
     *,
     as_json: Annotated[bool, flag("--json", help="Print one JSON object.")] = False,
     version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
@@ -54,7 +50,7 @@ def doctor(
 
     The exit code is 1 when the model cannot be run here.
     """
-    findings = examine(model)
+    findings = examine(model_path(model))
     typer.echo(json.dumps(findings) if as_json else "\n".join(_lines(findings)))
     if findings["errors"]:
         raise typer.Exit(1)

@@ -18,6 +18,7 @@ from fsnp_onnx.cli.live import SampleFormat, check_live, enhance_live
 from fsnp_onnx.cli.pipe import PIPE, enhance_pipe, pipe_ends
 from fsnp_onnx.cli.reporter import SUMMARY_START, Reporter
 from fsnp_onnx.errors import ArgumentError, OutputError
+from fsnp_onnx.runtime.bundled import model_path
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.outputs import EXISTS, same_file
 
@@ -36,7 +37,7 @@ fsnp-enhance - < talk.wav > clean.wav     reads standard input, writes standard 
 fsnp-enhance corpus -o clean/ -r --jobs 8 --journal clean.jsonl --resume
 fsnp-enhance talk.wav --strength 0.8 --residual noise.wav --plot talk.png
 fsnp-enhance stereo.wav --channels linked --attenuation-limit 20
-arecord -f S16_LE -r 48000 | fsnp-enhance --live --rate 48000 -m live.onnx | aplay -f S16_LE -r 48000""".replace(
+arecord -f S16_LE -r 48000 | fsnp-enhance --live --rate 48000 | aplay -f S16_LE -r 48000""".replace(
     "\n", "\n\n"
 )  # in rich text a single line end is a space
 
@@ -62,8 +63,14 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         ),
     ] = None,
     model: Annotated[
-        Path | None,
-        typer.Option("-m", "--model", help="An exported file. Default: the bundled one."),
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="NAME|FILE",
+            help="default or live, the bundled models, or an exported file. Default: default, with "
+            "--live live.",
+        ),
     ] = None,
     recursive: Annotated[bool, flag("--recursive", "-r", help="Search subfolders.")] = False,
     jobs: Annotated[
@@ -197,12 +204,18 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         }
         check_live(names, for_files)
         n_channels = 1 if channels == "each" else channels
-        enhance_live(Enhancer(model, **on), rate, n_channels, sample_format, strength)
+        enhance_live(
+            Enhancer("live" if model is None else model, **on),
+            rate,
+            n_channels,
+            sample_format,
+            strength,
+        )
         return
     if rate is not None:
         raise ArgumentError("rate", "needs --live; files say their rate themselves")
     if summary:
-        others = [*names, manifest, journal, model, plot, residual]
+        others = [*names, manifest, journal, model and model_path(model), plot, residual]
         _check_summary(summary, others, may_replace=force or resume)
     reporter = Reporter(as_json=as_json)
     how: dict[str, Any] = {

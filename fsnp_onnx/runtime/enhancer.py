@@ -20,6 +20,7 @@ from fsnp_onnx.runtime.arguments import (
     check_samples,
     check_signal,
 )
+from fsnp_onnx.runtime.bundled import model_path
 from fsnp_onnx.runtime.mask import Mix
 from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import Provider
@@ -33,8 +34,6 @@ from fsnp_onnx.spec import ModelSpec
 
 if TYPE_CHECKING:
     from fsnp_onnx.runtime.recording import Done
-
-DEFAULT_MODEL = Path(__file__).parents[1] / "models" / "default.onnx"
 
 _CANCELLED = 1e-4  # of the loudest channel's power, -40 dB
 PathLike = str | os.PathLike[str]
@@ -63,7 +62,8 @@ class Enhancer:
         """Open a model.
 
         Args:
-            model: Path of an exported file or its bytes, default the bundled model.
+            model: "default" (offline, also None) or "live", the bundled models, or the path of an
+                exported file, or its bytes.
             provider: "auto" (CUDA where it starts, else CPU), "cpu" or "cuda" (or an error).
             threads: CPU threads of one run, default all CPUs that this process may use.
             device_id: Number of the CUDA device.
@@ -75,9 +75,9 @@ class Enhancer:
             ProviderError: The provider does not start.
             InstallError: No ONNX Runtime is installed, or two are.
         """
-        model = DEFAULT_MODEL if model is None else model
-        self._model = open_model(model, provider, threads=threads, device_id=device_id)
-        self._path = None if isinstance(model, bytes) else Path(model).resolve()
+        opened = model if isinstance(model, bytes) else model_path(model)
+        self._model = open_model(opened, provider, threads=threads, device_id=device_id)
+        self._path = None if isinstance(opened, bytes) else opened.resolve()
 
     @property
     def spec(self) -> ModelSpec:
@@ -234,22 +234,23 @@ class Enhancer:
 
         Raises:
             ArgumentError: An argument is out of range.
-            ModelFileError: The file is not a stream; only causal networks can be exported as one.
+            ModelFileError: The file is not a stream, as the bundled model "live" is; only causal
+                networks can be exported as one.
             InstallError: The rate needs a package that is missing.
 
         Example:
             >>> from fsnp_onnx import Enhancer
-            >>> stream = Enhancer("tests/data/delay.onnx").stream(16000)
+            >>> stream = Enhancer("live", provider="cpu").stream(16000)
             >>> f"{1000 * stream.latency_s:.0f} ms"
-            '48 ms'
+            '64 ms'
         """
         check_rate(sample_rate)
         check_channels(channels)
         check_signal({"strength": strength, "attenuation_limit_db": None, "channels": "each"})
         if not isinstance(self._model, StreamModel):
             raise ModelFileError(
-                f"this file has the interface {self.spec.interface!r} and cannot run live; export a "
-                "causal checkpoint with --interface stream"
+                f"this file has the interface {self.spec.interface!r} and cannot run live; use the "
+                "bundled model 'live', or export a causal checkpoint with --interface stream"
             )
         model = self._model
         return Stream(model.run, model.spec, sample_rate, channels=channels, strength=strength)

@@ -22,7 +22,8 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from fsnp_onnx.cli import enhance as command
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL, Enhancer
+from fsnp_onnx.runtime.bundled import DEFAULT_MODEL
+from fsnp_onnx.runtime.enhancer import Enhancer
 from tests.batch.folders import contents, recordings
 from tests.cli.shell import shell
 from tests.runtime.signals import noise, tone

@@ -88,7 +88,7 @@ def test_a_reader_that_leaves_ends_the_stream_without_a_traceback() -> None:
         (["--channels", "linked"], 2, "--channels is linked; --live takes their number"),
         (["--channels", "0"], 2, "--channels is 0; give 1 to 1024"),
         (["--rate", "1"], 2, "--rate is 1.0; give a number of 100 to 10000000 Hz"),
-        (["--model", str(UNITY)], 1, "cannot run live; export a causal checkpoint"),
+        (["--model", str(UNITY)], 1, "cannot run live; use the bundled model"),
     ],
 )
 def test_misuse_is_one_line(options: list[str], code: int, message: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from fsnp_onnx.export import build
 from fsnp_onnx.export.options import ExportOptions
 from fsnp_onnx.export.pipeline import ExportReport, export_checkpoint
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
+from fsnp_onnx.runtime.bundled import DEFAULT_MODEL
 from tests.golden import GOLDEN, NAMES
 
 OPEN = """

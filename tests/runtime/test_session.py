@@ -23,7 +23,7 @@ from fsnp_onnx.errors import (
     ModelFileError,
     RunError,
 )
-from fsnp_onnx.runtime.enhancer import DEFAULT_MODEL
+from fsnp_onnx.runtime.bundled import DEFAULT_MODEL
 from fsnp_onnx.runtime.mask_model import MaskModel
 from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.session import Session
