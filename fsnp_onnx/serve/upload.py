@@ -33,7 +33,12 @@ async def receive_file(request: Request, settings: Settings) -> IO[bytes]:
         raise HTTPException(415, "Content-Encoding is not supported; send the file as it is")
     limited = Request(request.scope, _Limited(request, settings).receive)
     if request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
-        return _only_file(await limited.form(max_files=1, max_fields=0))
+        form = await limited.form(max_files=1, max_fields=0)
+        try:
+            return _only_file(form)
+        except BaseException:
+            await form.close()
+            raise
     file = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - whoever gets it closes it
     try:
         await _copy(limited, file)
