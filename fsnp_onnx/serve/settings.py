@@ -32,7 +32,7 @@ class Settings:
     live_model: str = "live"
     jobs: int = 1
     queue: int = 16
-    streams: int = 10
+    streams: int = 4
     max_mb: float = 200.0
     max_seconds: float = 900.0
     transfer_s: float = 300.0
