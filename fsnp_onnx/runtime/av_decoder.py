@@ -6,6 +6,7 @@ that one file: playlists and the like would open other files, or the network.
 
 from __future__ import annotations
 
+import re
 import struct
 import types
 from fractions import Fraction
@@ -28,9 +29,8 @@ _DEMUXERS: Final = (
 _KNOW_THEIR_DURATION: Final = frozenset(
     ("aiff", "ape", "caf", "flac", "flv", "matroska", "mov", "tta", "w64", "wav", "wv")
 )
-_ASF_PROPERTIES: Final = bytes.fromhex(
-    "a1dcab8c47a9cf118ee400c00c205365"
-)  # an object of its header
+_ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of its header
+_DURATION: Final = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")  # of a stream of Matroska
 _LOSSLESS: Final = 4  # a property of a codec
 _SUBTYPES: Final = {"flt": "FLOAT", "dbl": "FLOAT", "s32": "PCM_24", "s64": "PCM_24"}
 
@@ -133,9 +133,9 @@ def _announced_s(file: BinaryIO, container: Any, stream: Any) -> Fraction:
         return Fraction()
     if stream.duration:
         return Fraction(stream.duration * stream.time_base)
-    if text := stream.metadata.get("DURATION"):  # of Matroska
-        hours, minutes, seconds = text.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+    if found := _DURATION.match(stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(Fraction, found.groups())
+        return 3600 * hours + 60 * minutes + seconds
     is_alone = len(container.streams) == 1  # else it is the duration of the longest
     return Fraction(container.duration or 0, av.time_base) if is_alone else Fraction()
 
@@ -147,12 +147,9 @@ def _asf_duration_s(file: BinaryIO) -> Fraction:
     if not found or len(properties) < 76:
         return Fraction()
     ticks, _, preroll_ms, flags = struct.unpack_from("<QQQI", properties, 48)
-    is_live = flags & 1  # and the duration unknown
-    return (
-        Fraction()
-        if is_live
-        else max(Fraction(), Fraction(ticks, 10**7) - Fraction(preroll_ms, 1000))
-    )
+    if flags & 1:  # live, and the duration unknown
+        return Fraction()
+    return max(Fraction(), Fraction(ticks, 10**7) - Fraction(preroll_ms, 1000))
 
 
 def _is_lossless(stream: Any) -> bool:

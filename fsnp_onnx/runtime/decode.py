@@ -174,8 +174,8 @@ def _decode_container(container: Container) -> Recording:
         tags = read_tags(file)
         samples, error = _read_samples(file, n_samples)
     if n_announced >= _UNKNOWN_FRAMES:
-        missing = container.missing or ("what follows cannot be decoded" if error else None)
-        container = replace(container, missing=missing)
+        if error and container.n_samples is None and not container.missing:
+            container = replace(container, missing="what follows cannot be decoded")
         n_announced = 0
     elif file.format == "MP3" and not isinstance(container.file, Spliced):
         n_announced = 0  # an estimate

@@ -219,6 +219,14 @@ def test_what_is_no_sound_is_one_line(content: bytes) -> None:
         decode_with_av(io.BytesIO(content), "x")
 
 
+def test_a_duration_that_is_no_time_is_passed_over() -> None:
+    content = encoded(voice(), "matroska", "pcm_s16le", stored="s16")
+    damaged = content.replace(b"00:00:01.003", b"about a sec.")
+    assert damaged != content
+    found = decode_with_av(io.BytesIO(damaged), "x")
+    assert (len(found.samples), found.warning) == (N_SAMPLES, None)
+
+
 def test_no_other_file_and_no_network_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

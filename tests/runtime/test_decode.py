@@ -19,7 +19,9 @@ from tests.runtime.signals import noise
 from tests.runtime.sound_files import EXACT, LOSSY, PADDED, make_file, plain
 
 
-@pytest.mark.parametrize(("container", "subtype"), [*EXACT, *LOSSY, *PADDED])
+@pytest.mark.parametrize(
+    ("container", "subtype"), [*EXACT, *LOSSY, *PADDED, ("CAF", "ALAC_16"), ("CAF", "ALAC_24")]
+)
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_truncated_file_is_read_as_far_as_it_goes_with_a_warning(
     tmp_path: Path, container: str, subtype: str, share: float
@@ -160,6 +162,7 @@ WRAPPED = [
     _put(_put(_whole("AIFF"), b"COMM", 10, b"\0\0\x07\xd0"), b"SSND", 4, b"\0\0\x0f\xa8"),
     _put(_whole("CAF"), b"data", 4, (4004).to_bytes(8, "big")),
     _put(_whole("AU"), b".snd", 8, (4000).to_bytes(4, "big")),
+    _put(_whole("FLAC"), b"fLaC", 22, (2000).to_bytes(4, "big")),
 ]
 
 
@@ -303,6 +306,42 @@ def test_what_pyav_reads_is_named_with_the_extra(
     monkeypatch.setattr(decode, "has_av", lambda: False)
     with pytest.raises(AudioError, match=rf"it is {kind}.*pip install 'fsnp-onnx\[av\]'"):
         _read(content + bytes(range(256)) * 4)
+
+
+@pytest.mark.parametrize("content", [_whole("RF64"), _whole("RF64")[:-4000]])
+def test_a_bw64_is_read_as_an_rf64(content: bytes) -> None:
+    expected, found = _read(content), _read(b"BW64" + content[4:])
+    assert np.array_equal(found.samples, expected.samples)
+    assert (found.format, found.warning) == (expected.format, expected.warning)
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_16", "PCM_U8"])
+def test_a_voc_is_whole_though_libsndfile_may_announce_a_byte_more(subtype: str) -> None:
+    recording = _read(_whole("VOC", subtype))
+    assert (recording.samples.shape, recording.warning) == ((8000, 1), None)
+
+
+def test_packets_of_a_sample_dump_that_begin_wrongly_print_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    content = _whole("SDS")
+    damaged = content[:275] + b"\1\2" + content[277:]  # the first two bytes of a packet
+    assert np.array_equal(_read(damaged).samples, _read(content).samples)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("content", [*(_whole("SDS")[:n] for n in (5, 12, 20, 21, 22, 147))])
+def test_a_sample_dump_that_ends_before_its_samples_is_one_line(
+    content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(AudioError, match="it is a MIDI sample dump without a sample"):
+        _read(content)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_sample_dump_of_no_bits_is_one_line() -> None:
+    with pytest.raises(AudioError, match="bad bit width"):
+        _read(_put(_whole("SDS"), b"\xf0\x7e", 6, b"\0"))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from fsnp_onnx.runtime.containers.container import JOINED, Container
-from fsnp_onnx.runtime.containers.spliced import Spliced
+from fsnp_onnx.runtime.containers.spliced import Spliced, patched
 
 _BLOCK_BYTES = 1 << 20
 _FLAC_START_BYTES = 8  # name, and header of the first block of metadata
+_FLAC_COUNT = range(21, 26)  # where the number of samples has the last 36 bits
 _PAGE_BYTES, _BEGINS, _ENDS = 27, 2, 4  # header of a page of Ogg, and its flags
 
 
@@ -59,13 +60,21 @@ def _pages(file: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
 
 
 def read_flac(file: BinaryIO) -> Container:
-    """Return how to read a FLAC without a tag or another FLAC behind it."""
+    """Return how to read a FLAC without a tag or another FLAC behind it.
+
+    libsndfile reads no further than the number of samples in the header, so it gets none.
+    """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 128))
     end = size - 128 if file.read(3) == b"TAG" else size
     another = _second_flac(file)
-    content = file if (another or end) == size else Spliced(file, [range(another or end)])
-    return Container(cast("BinaryIO", content), note=JOINED if another else None)
+    file.seek(0)
+    count = file.read(_FLAC_COUNT.stop)[_FLAC_COUNT.start :]
+    n_samples = int.from_bytes(count, "big") & 0xF_FFFF_FFFF
+    unknown = {_FLAC_COUNT.start: bytes([count[0] & 0xF0, 0, 0, 0, 0])} if n_samples else {}
+    content = patched(file, another or end, unknown)
+    note = JOINED if another else None
+    return Container(cast("BinaryIO", content), n_samples or None, note=note)
 
 
 def _second_flac(file: BinaryIO) -> int | None:
