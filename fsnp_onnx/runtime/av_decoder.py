@@ -6,9 +6,9 @@ that one file: playlists and the like would open other files, or the network.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
-import types
 from fractions import Fraction
 from typing import Any, BinaryIO, Final
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError
 from fsnp_onnx.runtime.audio import AudioFormat
+from fsnp_onnx.runtime.containers.spliced import Spliced
 from fsnp_onnx.runtime.decode import Recording
 from fsnp_onnx.runtime.tags import TAGS
 
@@ -49,10 +50,10 @@ def decode_with_av(file: BinaryIO, name: str) -> Recording:
     Raises:
         AudioError: It is of no kind that is accepted, has no sound, or nothing of it can be decoded.
     """
-    nameless = types.SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
+    # has no name that FFmpeg could open; in a damaged file it seeks to before the beginning
+    nameless = Spliced(file, [range(file.seek(0, os.SEEK_END))])
     options = {"format_whitelist": _DEMUXERS}
     try:
-        file.seek(0)
         with av.open(
             nameless, container_options=options, metadata_errors="replace", io_open=_refuse
         ) as container:
@@ -118,7 +119,8 @@ def _to_float32(frame: Any) -> NDArray[np.float32]:
     numbers: NDArray[Any] = frame.to_ndarray()  # [channels, N] where planar, else [1, N * channels]
     if not frame.format.is_planar:
         numbers = numbers.reshape(frame.samples, -1).T
-    samples = numbers.T.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite ones are refused later
+        samples = numbers.T.astype(np.float32)
     if numbers.dtype.kind in "iu":
         samples /= 2.0 ** (8 * numbers.itemsize - 1)
         samples -= numbers.dtype.kind == "u"

@@ -27,7 +27,7 @@ from fsnp_onnx.runtime.containers.spliced import Spliced
 from fsnp_onnx.runtime.tags import read_tags
 
 _UNKNOWN_FRAMES = 1 << 62  # and more
-_NOT_RECOGNISED = 1  # libsndfile's error code for bytes of no format that it reads
+_NOT_READ = (1, 4)  # libsndfile's error codes for formats and for codecs that it does not read
 _BLOCK_VALUES = 1 << 16
 _FIRST_BYTES = 1 << 20  # of a stream, which tell whether it is a recording
 _MODELLED = ("PCM_S8", "PCM_16", "PCM_24", "ALAC", "MPEG", "VORBIS", "OPUS")  # of FLAC, too
@@ -213,16 +213,13 @@ def _marked(recording: Recording, missing: str) -> Recording:
 
 def _decode_otherwise(file: BinaryIO, name: str, kind: str | None, error: Exception) -> Recording:
     """Decode what libsndfile does not read, or say what it is."""
-    is_unknown = getattr(error, "code", 0) == _NOT_RECOGNISED
-    if not (kind or is_unknown):
-        raise AudioError(f"{name} cannot be decoded: {reason(error)}; {_REMEDY}") from error
-    if has_av():
-        from fsnp_onnx.runtime.av_decoder import decode_with_av  # noqa: PLC0415 - an extra
+    problem, remedy = reason(error), _REMEDY
+    if kind or getattr(error, "code", 0) in _NOT_READ:
+        if has_av():
+            from fsnp_onnx.runtime.av_decoder import decode_with_av  # noqa: PLC0415 - an extra
 
-        file.seek(0)
-        return decode_with_av(file, name)
-    if kind:
-        remedy = "run pip install 'fsnp-onnx[av]' to read it"
-        raise AudioError(f"{name} cannot be decoded: it is {kind}; {remedy}") from error
-    remedy = "; for rarer ones run pip install 'fsnp-onnx[av]'"
-    raise AudioError(f"{name} cannot be decoded: {reason(error)}; {_REMEDY}{remedy}") from error
+            return decode_with_av(file, name)
+        remedy = f"{_REMEDY}; for rarer ones run pip install 'fsnp-onnx[av]'"
+        if kind:
+            problem, remedy = f"it is {kind}", "run pip install 'fsnp-onnx[av]' to read it"
+    raise AudioError(f"{name} cannot be decoded: {problem}; {remedy}") from error

@@ -40,6 +40,8 @@ _BY_PYAV = {
     "AMR audio": rb"#!AMR",
     "an Ogg file with Speex, FLAC or a video": rb"OggS.{24}(?:Speex   |\x7fFLAC|\x80theora|fishead\0)",
     "an AVI video": rb"RIFF....AVI ",
+    "a WAV with a codec such as MP2, AC-3 or G.722": rb"RIFF....WAVE.*?fmt .{4}"
+    rb"(?:[\x20\x45\x50]\0|\x61\x01|\x8f\x02|\x00\x20|\xac\xf1)",
     "an MPEG video": rb"\0\0\x01[\xba\xb3]|G.{187}G.{187}G",
     "a Flash video": rb"FLV\x01",
     "a RealMedia file": rb"\.RMF|\.ra\xfd",

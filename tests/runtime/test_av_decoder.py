@@ -299,3 +299,37 @@ def test_a_truncated_ogg_of_a_codec_that_libsndfile_does_not_read(tmp_path: Path
     assert recording.truncated
     assert recording.warning
     assert recording.warning.startswith("truncated: 1000 of ")
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "rate"),
+    [
+        ("wav", "mp2", 48000),
+        ("wav", "wmav2", 44100),
+        ("wav", "ac3", 48000),
+        ("caf", "libmp3lame", 48000),
+    ],
+)
+def test_a_codec_that_libsndfile_does_not_read_in_a_container_that_it_does(
+    container: str, codec: str, rate: int
+) -> None:
+    content = io.BytesIO(encoded(voice(), container, codec, rate))
+    recording = decode.read(content)
+    assert abs(lag(recording.samples[:, 0], voice()[:, 0])) <= 2048
+    assert abs(len(recording.samples) - N_SAMPLES) <= 2048
+    assert (recording.format.container, recording.warning) == (container.upper(), None)
+
+
+def test_a_damaged_size_beyond_every_file_is_one_line(tmp_path: Path) -> None:
+    content = bytearray(encoded(voice(), "caf", "libmp3lame"))
+    content[content.index(b"chan") + 6] = 0xD2  # of the eight bytes of its size
+    (tmp_path / "x.caf").write_bytes(content)
+    with (tmp_path / "x.caf").open("rb") as file, pytest.raises(AudioError, match=r"^x cannot be"):
+        decode_with_av(file, "x")
+
+
+def test_samples_beyond_float32_are_an_error_without_a_warning() -> None:
+    content = encoded(voice(), "mov", "pcm_f64le", stored="dbl")
+    loud = content.replace(np.float64(voice()[100, 0]).tobytes(), np.float64(1e300).tobytes())
+    with pytest.raises(AudioError, match="NaN or infinite"):
+        decode.read(io.BytesIO(loud))
