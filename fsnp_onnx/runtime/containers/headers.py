@@ -31,7 +31,7 @@ def read_header(file: BinaryIO) -> Container:
         return Container(file)
     there, note = max(0, size - header.start) // header.n_unit * header.n_unit, None
     if header.n_bytes is not None and there > header.n_bytes:
-        behind = follows(file, header, size)
+        behind = _behind(file, header, size)
         note = JOINED if behind == "a sound file" else None
         there = there if behind == "samples" else header.n_bytes
     patches = {**header.repairs, **(header.with_size(there) if there != header.n_bytes else {})}
@@ -42,7 +42,7 @@ def read_header(file: BinaryIO) -> Container:
     return Container(content, header.n_samples, header.n_bytes, there, block, note=note)
 
 
-def follows(file: BinaryIO, header: Header, size: int) -> Literal["a sound file", "samples"] | None:
+def _behind(file: BinaryIO, header: Header, size: int) -> Literal["a sound file", "samples"] | None:
     """Return what lies behind the announced samples, None for chunks, tags and zeros."""
     end = header.start + (header.n_bytes or 0)
     for position in {end, end + end % 2}:
