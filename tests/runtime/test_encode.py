@@ -258,7 +258,9 @@ def test_a_container_has_an_ending_that_keeps_it_where_it_can_be_written(
     assert found.container in (container, "WAV")
 
 
-@pytest.mark.parametrize("name", ["x", "x.txt", "x.raw", "x.wav.part", "x.m4a", "x.sd2", "x."])
+@pytest.mark.parametrize(
+    "name", ["x", "x.txt", "x.raw", "x.wav.part", "x.m4a", "x.sd2", "x.sds", "x."]
+)
 def test_an_ending_that_stands_for_nothing_that_can_be_written_is_reported(name: str) -> None:
     with pytest.raises(AudioError, match=r"cannot write x.*; use \.wav, \.flac"):
         encode.output_format(Path(name), plain(), 1000)
