@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError
 from fsnp_onnx.runtime.audio import AudioFormat
-from fsnp_onnx.runtime.containers.spliced import Spliced
+from fsnp_onnx.runtime.containers.spliced import patched
 from fsnp_onnx.runtime.decode import Recording
 from fsnp_onnx.runtime.tags import TAGS
 
@@ -50,8 +50,7 @@ def decode_with_av(file: BinaryIO, name: str) -> Recording:
     Raises:
         AudioError: It is of no kind that is accepted, has no sound, or nothing of it can be decoded.
     """
-    # has no name that FFmpeg could open; in a damaged file it seeks to before the beginning
-    nameless = Spliced(file, [range(file.seek(0, os.SEEK_END))])
+    nameless = patched(file, file.seek(0, os.SEEK_END))
     options = {"format_whitelist": _DEMUXERS}
     try:
         with av.open(

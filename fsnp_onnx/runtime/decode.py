@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import soundfile as sf
@@ -23,7 +23,7 @@ from fsnp_onnx.runtime.containers.container import Container
 from fsnp_onnx.runtime.containers.framed import read_flac, read_ogg
 from fsnp_onnx.runtime.containers.headers import read_header
 from fsnp_onnx.runtime.containers.mpeg import read_mpeg
-from fsnp_onnx.runtime.containers.spliced import Spliced
+from fsnp_onnx.runtime.containers.spliced import spliced
 from fsnp_onnx.runtime.tags import read_tags
 
 _UNKNOWN_FRAMES = 1 << 62  # and more
@@ -135,7 +135,7 @@ def _without_id3(file: BinaryIO, head: bytes) -> tuple[BinaryIO, bytes]:
         file.seek(start)
         first = file.read(kinds.HEAD_BYTES)
         if kinds.container(first):
-            return cast("BinaryIO", Spliced(file, [range(start, size)])), first
+            return spliced(file, [range(start, size)]), first
     return file, head
 
 
@@ -162,8 +162,7 @@ def _may_be_sound(first: bytes) -> bool:
 def _decode_container(container: Container) -> Recording:
     n_bytes = container.file.seek(0, os.SEEK_END)
     container.file.seek(0)
-    # of a damaged header, libsndfile seeks to before the beginning, which a real file reports on stderr
-    with _Forward(Spliced(container.file, [range(n_bytes)])) as file:
+    with _Forward(container.file) as file:
         audio_format = AudioFormat(
             file.format, file.subtype, file.endian, file.samplerate, file.channels
         )
@@ -177,8 +176,6 @@ def _decode_container(container: Container) -> Recording:
         if error and container.n_samples is None and not container.missing:
             container = replace(container, missing="what follows cannot be decoded")
         n_announced = 0
-    elif file.format == "MP3" and not isinstance(container.file, Spliced):
-        n_announced = 0  # an estimate
     truncated, warning = container.judge(len(samples), n_announced)
     return Recording(samples, audio_format, tags, truncated, warning)
 

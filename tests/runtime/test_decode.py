@@ -248,6 +248,12 @@ def test_an_mp3_that_ends_within_a_frame_is_truncated() -> None:
     assert "of its last frame" in recording.warning
 
 
+def test_an_mp3_that_ends_within_its_second_frame_is_truncated() -> None:
+    recording = _read(CONSTANT[:300])
+    assert recording.truncated
+    assert recording.samples.shape == (1152, 1)
+
+
 def test_joined_mp3s_are_read_whole_with_a_warning() -> None:
     one = _whole("MP3", "MPEG_LAYER_III", 50000)
     recording = _read(one + one)

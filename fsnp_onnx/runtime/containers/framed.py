@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from fsnp_onnx.runtime.containers.container import JOINED, Container
-from fsnp_onnx.runtime.containers.spliced import Spliced, patched
+from fsnp_onnx.runtime.containers.spliced import patched
 
 _BLOCK_BYTES = 1 << 20
 _FLAC_START_BYTES = 8  # name, and header of the first block of metadata
@@ -19,8 +19,7 @@ def read_ogg(file: BinaryIO) -> Container:
     """Return how to read an Ogg file, whose pages say where streams begin and end."""
     streams: set[bytes] = set()
     is_begun, note, missing = False, None, None
-    size = file.seek(0, os.SEEK_END)
-    end = size
+    end = file.seek(0, os.SEEK_END)
     for position, page, n_bytes in _pages(file):
         flags, stream = page[5:6], page[14:18]
         end, missing = position + len(page), None
@@ -38,8 +37,7 @@ def read_ogg(file: BinaryIO) -> Container:
     if streams and not missing:
         missing = "its last page is missing"
     # libsndfile loses sound where many other bytes follow
-    content = file if end == size else Spliced(file, [range(end)])
-    return Container(cast("BinaryIO", content), missing=missing, note=note)
+    return Container(patched(file, end), missing=missing, note=note)
 
 
 def _pages(file: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
@@ -74,7 +72,7 @@ def read_flac(file: BinaryIO) -> Container:
     unknown = {_FLAC_COUNT.start: bytes([count[0] & 0xF0, 0, 0, 0, 0])} if n_samples else {}
     content = patched(file, another or end, unknown)
     note = JOINED if another else None
-    return Container(cast("BinaryIO", content), n_samples or None, note=note)
+    return Container(content, n_samples or None, note=note)
 
 
 def _second_flac(file: BinaryIO) -> int | None:

@@ -11,7 +11,7 @@ import os
 import re
 import struct
 from collections.abc import Callable
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal
 
 from fsnp_onnx.runtime import kinds
 from fsnp_onnx.runtime.containers.chunks import Header, aiff, caf, known_size, riff, svx, w64
@@ -28,7 +28,7 @@ def read_header(file: BinaryIO) -> Container:
     size = file.seek(0, os.SEEK_END)
     header = _parse(file, size)
     if header is None:
-        return Container(file)
+        return Container(patched(file, size))
     there, note = max(0, size - header.start) // header.n_unit * header.n_unit, None
     if header.n_bytes is not None and there > header.n_bytes:
         behind = _behind(file, header, size)
@@ -36,9 +36,7 @@ def read_header(file: BinaryIO) -> Container:
         there = there if behind == "samples" else header.n_bytes
     patches = {**header.repairs, **(header.with_size(there) if there != header.n_bytes else {})}
     end = size if header.has_tail and not note else header.start + there
-    is_changed = patches or end < size
-    content = cast("BinaryIO", patched(file, end, patches)) if is_changed else file
-    block = header.block_samples
+    content, block = patched(file, end, patches), header.block_samples
     return Container(content, header.n_samples, header.n_bytes, there, block, note=note)
 
 
