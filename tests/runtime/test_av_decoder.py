@@ -320,6 +320,15 @@ def test_a_codec_that_libsndfile_does_not_read_in_a_container_that_it_does(
     assert (recording.format.container, recording.warning) == (container.upper(), None)
 
 
+@pytest.mark.parametrize("n_cut", [0, 100])
+def test_an_mp2_is_read_by_libsndfile_to_its_end(n_cut: int) -> None:
+    content = encoded(voice(), "mp2", "mp2")
+    recording = decode.read(io.BytesIO(content[: len(content) - n_cut]))
+    assert recording.format.subtype == "MPEG_LAYER_II"
+    assert abs(len(recording.samples) - N_SAMPLES) <= 2 * 1152
+    assert recording.truncated == (n_cut > 0)
+
+
 def test_a_damaged_size_beyond_every_file_is_one_line(tmp_path: Path) -> None:
     content = bytearray(encoded(voice(), "caf", "libmp3lame"))
     content[content.index(b"chan") + 6] = 0xD2  # of the eight bytes of its size

@@ -82,6 +82,11 @@ def test_ogg_without_its_last_bytes_is_truncated(subtype: str, n_cut: int) -> No
     assert "bytes of its last page" in recording.warning
 
 
+def test_ogg_that_ends_before_its_samples_is_one_line() -> None:
+    with pytest.raises(AudioError, match=r"the stream is truncated \(.*\) and .*; copy it again$"):
+        _read(_whole("OGG", "VORBIS")[:100])
+
+
 def test_ogg_that_ends_between_two_pages_is_truncated() -> None:
     content = _whole("OGG", "VORBIS", 48000)
     recording = _read(content[: content.rindex(b"OggS")])
@@ -248,6 +253,32 @@ def test_an_mp3_that_ends_within_a_frame_is_truncated() -> None:
     assert "of its last frame" in recording.warning
 
 
+def _counting_frame(name: bytes, at: int, count: bytes) -> bytes:
+    """Return a frame like the first one of CONSTANT that has a name at a position."""
+    size = 208 + (CONSTANT[2] >> 1 & 1)  # of 64 kbit/s at 44.1 kHz, and the padding
+    return (CONSTANT[:4].ljust(at, b"\0") + name + count).ljust(size, b"\0")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        _counting_frame(b"VBRI", 36, bytes(10) + (40).to_bytes(4, "big")),
+        _counting_frame(b"Xing", 21, bytes(4)),  # with no number of frames
+        _counting_frame(b"Xing", 21, b"\0\0\0\1" + bytes(4)),
+    ],
+)
+def test_a_first_frame_of_an_mp3_that_counts_the_others_is_no_sound(first: bytes) -> None:
+    recording = _read(first + CONSTANT)
+    assert (recording.samples.shape, recording.warning) == ((46080, 1), None)
+
+
+def test_more_frames_of_an_mp3_than_its_first_one_counts_are_read_with_a_warning() -> None:
+    first = _counting_frame(b"VBRI", 36, bytes(10) + (10).to_bytes(4, "big"))
+    recording = _read(first + CONSTANT)
+    assert recording.samples.shape == (46080, 1)
+    assert recording.warning == "its header announces 10 MPEG frames, but 40 are there"
+
+
 def test_an_mp3_that_ends_within_its_second_frame_is_truncated() -> None:
     recording = _read(CONSTANT[:300])
     assert recording.truncated
@@ -353,9 +384,10 @@ def test_a_sample_dump_of_no_bits_is_one_line() -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_named_pipe_is_read_as_a_stream(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
-    writer = threading.Thread(target=(tmp_path / "pipe.wav").write_bytes, args=(_whole("WAV"),))
+    content = _whole("WAV", n_samples=600_000)  # more than is looked at before the rest is read
+    writer = threading.Thread(target=(tmp_path / "pipe.wav").write_bytes, args=(content,))
     writer.start()
-    assert decode.read(tmp_path / "pipe.wav").samples.shape == (8000, 1)
+    assert decode.read(tmp_path / "pipe.wav").samples.shape == (600_000, 1)
     writer.join()
 
 

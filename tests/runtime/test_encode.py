@@ -226,6 +226,7 @@ assert accepted > 500, accepted
         (("MATROSKA", "OPUS"), "x.ogg", ("OGG", "OPUS")),
         (("MATROSKA", "OPUS"), "x.opus", ("OGG", "OPUS")),
         (("OGG", "SPEEX"), "x.ogg", ("OGG", "VORBIS")),
+        (("PAF", "PCM_24"), "x.paf", ("PAF", "PCM_16")),  # libsndfile loses samples of 24 bits
     ],
 )
 def test_the_ending_decides_the_container_and_changes_only_what_it_must(
