@@ -30,7 +30,8 @@ _UNKNOWN_FRAMES = 1 << 62  # and more
 _NOT_READ = (1, 4)  # libsndfile's error codes for formats and for codecs that it does not read
 _BLOCK_VALUES = 1 << 16
 _FIRST_BYTES = 1 << 20  # of a stream, which tell whether it is a recording
-_MODELLED = ("PCM_S8", "PCM_16", "PCM_24", "ALAC", "MPEG", "VORBIS", "OPUS")  # of FLAC, too
+# Silence takes next to no bytes in these codecs; PCM is among them as the subtype of FLAC.
+_MODELLED = ("PCM_S8", "PCM_16", "PCM_24", "ALAC", "MPEG", "VORBIS", "OPUS")
 _MAX_SAMPLES = 8  # in a byte, of all other codecs
 _REMEDY = "give a sound file such as WAV, FLAC, OGG or MP3"
 
@@ -57,8 +58,15 @@ class Recording:
 def read(source: Path | BinaryIO, name: str | None = None, *, strict: bool = False) -> Recording:
     """Read a whole file, or what is there of a truncated one.
 
-    A stream need not seek. Messages call the file by its name, default the path. A recording that is
-    truncated, which `Recording.warning` says, is refused with ``strict``.
+    Args:
+        source: A path, or a stream that need not seek.
+        name: What messages call the file, default the path.
+        strict: Whether to refuse a truncated recording.
+
+    Raises:
+        MissingFileError: The file cannot be opened or read.
+        AudioError: It is not a recording that can be decoded, has no samples, or has samples that are
+            not finite; with ``strict``, it is truncated.
     """
     name = name or (str(source) if isinstance(source, Path) else "the stream")
     try:

@@ -39,8 +39,20 @@ def write(
 ) -> int:
     """Write float32 [N, channels] to a whole file or none, or to a stream that need not seek.
 
-    Return how many samples were clipped: integer formats clip what lies beyond +-1, float formats
-    and the lossy codecs keep it. Errors of a stream are not caught. `how` is for `replacing`.
+    Args:
+        target: A path, or a stream, whose errors are not caught.
+        samples: What to write.
+        audio_format: How to store it, as `output_format` returns it.
+        tags: Title, artist, album, date and comment.
+        how: Arguments of `replacing`.
+
+    Returns:
+        How many samples were clipped: integer formats clip what lies beyond +-1, float formats and
+        the lossy codecs keep it.
+
+    Raises:
+        AudioError: libsndfile does not write the format.
+        OutputError: The file cannot be written; nothing is left of it.
     """
     if isinstance(target, Path):
         with replacing(target, **how) as temporary, _Checked(temporary) as file:
