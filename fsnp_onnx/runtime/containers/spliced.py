@@ -70,6 +70,8 @@ def patched(file: BinaryIO, size: int, patches: Mapping[int, bytes] = _NONE) -> 
     pieces: list[Piece] = []
     position = 0
     for start, content in sorted(patches.items()):
+        if start >= size:
+            break
         pieces += [range(position, start), content]
         position = start + len(content)
     return spliced(file, [*pieces, range(position, size)])
