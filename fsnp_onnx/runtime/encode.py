@@ -136,7 +136,7 @@ def _known_problem(audio_format: AudioFormat) -> str | None:
     if audio_format.channels > most:
         return f"{audio_format.container} takes up to {most} channels"
     if audio_format.subtype.startswith("ALAC"):
-        return "libsndfile keeps it in a temporary folder, and crashes where that is full"
+        return "libsndfile encodes it in a temporary file, and crashes when the disk is full"
     if (audio_format.container, audio_format.subtype) == ("PAF", "PCM_24"):
         return "libsndfile loses its last samples"
     return None
