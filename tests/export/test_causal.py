@@ -29,7 +29,7 @@ from fsnp_onnx.spec import MaskSpec, StftSpec
 from tests.export.conftest import OPSET, open_session, run
 from tests.export.test_graph import _operators, _shadowed, on_cpu_and_cuda
 from tests.golden import Array
-from tests.network.causal import CONFIGS, LSTM, causal_network
+from tests.network.causal import CONFIGS, GRU, LSTM, causal_network
 
 MASK = MaskSpec()
 
@@ -177,6 +177,14 @@ def test_weights_that_are_float16_numbers_take_half_the_space(opset: int) -> Non
         causal_mask_model(causal_mask_block(n, opset), LSTM).ByteSize() for n in (network, small)
     ]
     assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_a_stream_computes_the_matrices_of_its_transform() -> None:
+    """They are no float16 numbers and would be a fifth of the bundled file."""
+    stft = transform(GRU)
+    n_bytes_of_matrices = 2 * 4 * 2 * stft.n_fft * stft.n_freqs
+    difference = stream_file(GRU).ByteSize() - mask_file(GRU).ByteSize()
+    assert difference < 0.1 * n_bytes_of_matrices
 
 
 def test_a_quantised_stream_is_close() -> None:
