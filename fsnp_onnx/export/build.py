@@ -113,7 +113,7 @@ def _verified(
 ) -> tuple[Probe, ...]:
     """Return the verification report of a stream, or of masks."""
     if spec.interface == "stream":
-        return verify_stream(stamp(core, spec), reference, spec.stft, spec.mask)
+        return verify_stream(stamp(core, spec), reference)
     sizes = probe_sizes(spec.min_frames, spec.look_ahead, BLOCK_FRAMES)
     return verify(stamp(core, replace(spec, interface="mask")), reference, sizes)
 
