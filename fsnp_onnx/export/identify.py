@@ -127,7 +127,24 @@ def _sections(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[s
     acoustics = document.get("acoustics", {})
     if not isinstance(arguments, Mapping) or not isinstance(acoustics, Mapping):
         raise ConfigError("the config's [model.args] and [acoustics] must be tables")
-    return arguments, acoustics
+    return _plain(arguments), _plain(acoustics)
+
+
+def _plain(table: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a table as TOML has it; a checkpoint's own may hold any object, which becomes its type's name."""
+
+    def plain(value: Any) -> Any:
+        is_number = isinstance(value, float | bool) or (
+            isinstance(value, int) and abs(value) < 1 << 63
+        )
+        return value if is_number or isinstance(value, str | None) else type(value).__name__
+
+    return {
+        str(plain(name)): list(map(plain, value))
+        if isinstance(value, list | tuple)
+        else plain(value)
+        for name, value in table.items()
+    }
 
 
 def _read_arguments(arguments: Mapping[str, Any], findings: Findings) -> None:
