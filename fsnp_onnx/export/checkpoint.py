@@ -91,7 +91,7 @@ def read_checkpoint(path: Path, entry: str | None = None) -> Checkpoint:
         raise MissingFileError(f"cannot read checkpoint {path}: {reason}") from error
     except inert.Refused as error:
         raise CheckpointError(
-            f"{path} names {error} beside its tensors, which was not loaded because that would run "
+            f"{path} names {one_line(error)[:100]} beside its tensors, which was not loaded because that would run "
             "code; do not trust the file, or save the state_dict alone"
         ) from error
     except Exception as error:  # foreign bytes can raise nearly anything
@@ -194,6 +194,8 @@ def _tensors(
     tensors, left_out = {}, []
     for key, value in state.items():
         name = str(key)
+        if not name.isprintable():  # it will be printed
+            raise CheckpointError(f"{path}: {name!r} is no name of a tensor; the file is damaged")
         if not name.startswith(prefix) or _is_no_weight(name, value):
             left_out.append(name)
             continue

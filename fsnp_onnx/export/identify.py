@@ -132,19 +132,24 @@ def _sections(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[s
 
 def _plain(table: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a table as TOML has it; a checkpoint's own may hold any object, which becomes its type's name."""
-
-    def plain(value: Any) -> Any:
-        is_number = isinstance(value, float | bool) or (
-            isinstance(value, int) and abs(value) < 1 << 63
-        )
-        return value if is_number or isinstance(value, str | None) else type(value).__name__
-
     return {
-        str(plain(name)): list(map(plain, value))
-        if isinstance(value, list | tuple)
-        else plain(value)
+        str(_plain_value(name)): (
+            list(map(_plain_value, value))
+            if isinstance(value, list | tuple)
+            else _plain_value(value)
+        )
         for name, value in table.items()
     }
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, str):
+        is_plain = value.isprintable()
+    elif isinstance(value, int):
+        is_plain = abs(value) < 1 << 63
+    else:
+        is_plain = value is None or isinstance(value, float)
+    return value if is_plain else type(value).__name__
 
 
 def _read_arguments(arguments: Mapping[str, Any], findings: Findings) -> None:

@@ -8,7 +8,6 @@ import struct
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +229,13 @@ def test_an_epoch_that_is_no_epoch_is_left_out(tmp_path: Path) -> None:
     assert read_checkpoint(path).epoch is None
 
 
+def test_names_that_would_command_a_terminal_are_refused(tmp_path: Path) -> None:
+    state = {**state_dict(), "\x1b[2J\r\nverified": torch.ones(2)}
+    with pytest.raises(CheckpointError, match="is no name of a tensor") as caught:
+        read_checkpoint(save(tmp_path / "c.pt", state))
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -239,6 +245,7 @@ def test_an_epoch_that_is_no_epoch_is_left_out(tmp_path: Path) -> None:
         {"kersize": [3, 5, torch.ones(2)]},
         {1: 2},
         {torch.float32: 2},
+        {"\x1b[2Jlook_ahead\n": 2},
     ],
     ids=[
         "tensor",
@@ -247,6 +254,7 @@ def test_an_epoch_that_is_no_epoch_is_left_out(tmp_path: Path) -> None:
         "tensor in a list",
         "number as name",
         "type as name",
+        "orders to the terminal",
     ],
 )
 def test_settings_that_no_toml_can_hold_are_one_line(
@@ -288,7 +296,7 @@ def resealed(data: bytes, change: Callable[[bytes], bytes]) -> bytes:
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_whatever_is_changed_a_file_is_read_or_refused(
+def test_whatever_is_changed_a_file_is_read_or_refused_in_one_line(
     kind: str, changes: list[tuple[float, bytes]], tmp_path: Path
 ) -> None:
     def change(data: bytes) -> bytes:
@@ -298,6 +306,11 @@ def test_whatever_is_changed_a_file_is_read_or_refused(
         return data
 
     data = VALID[kind]
-    with suppress(FsnpError):
-        found = read(resealed(data, change) if kind == "zip" else change(data), tmp_path)
+    data = resealed(data, change) if kind == "zip" else change(data)
+    try:
+        found = read(data, tmp_path)
         infer(found.tensors, found.config)
+        message = str(found.weights)
+    except FsnpError as error:
+        message = str(error)
+    assert message.isprintable()
