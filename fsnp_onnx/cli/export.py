@@ -28,7 +28,8 @@ fsnp-export best_model.tar                    original and simplified MulCA
 fsnp-export best_model.tar --config train.toml --report report.json
 fsnp-export best_model.tar --mulca original -o enhance.onnx
 fsnp-export best_model.tar --precision int8   quantised for CPUs
-fsnp-export best_model.tar --interface waveform   samples in, samples out""".replace(
+fsnp-export best_model.tar --interface waveform   samples in, samples out
+fsnp-export live.tar --interface stream       a causal network, hop by hop""".replace(
     "\n", "\n\n"
 )  # in rich text a single line end is a space
 
