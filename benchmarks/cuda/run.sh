@@ -21,4 +21,4 @@ if compgen -G "$here/wheels/*-$tag-*.whl" >/dev/null; then
   if [[ -n $nvidia ]]; then ln -sfn "$nvidia" "$site/nvidia"; fi
   python="$here/env/bin/python"
 fi
-PYTHONPATH="$here" exec "$python" -m benchmarks.cuda.check "$here" "$@"
+PYTHONPATH="$here" exec "$python" -P -m benchmarks.cuda.check "$here" "$@"

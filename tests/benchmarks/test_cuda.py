@@ -167,13 +167,13 @@ def _short_probe(interface: str) -> Probe:
 
 def test_the_page_has_a_line_for_each_file(results: dict[str, Any], tmp_path: Path) -> None:
     raw, page = tmp_path / "cuda.json", tmp_path / "cuda.md"
-    page.write_text(f"above\n{BEGIN}\nold\n{END}\nbelow\n", encoding="utf-8")
+    page.write_text(f"above\n{BEGIN}\nstale\n{END}\nbelow\n", encoding="utf-8")
     raw.write_text(json.dumps(results), encoding="utf-8")
     write_page(raw, page)
     text = page.read_text("utf-8")
     assert text.startswith(f"above\n{BEGIN}\n")
     assert text.endswith(f"{END}\nbelow\n")
-    assert "old" not in text
+    assert "stale" not in text
     assert re.search(rf"\| golden/{GRU} \| mask \| 8 of 8 \| .* \| \S+e-\d+ \| \S+e-\d+ \|", text)
     assert "| batch | 0.016 s each | 0.128 s each | 1.024 s each |" in text
     assert re.search(r"\| 2 \| [\d.]+ ms \(\d+x\) ", text)
