@@ -23,7 +23,6 @@ from fsnp_onnx.export.options import ExportOptions, Interface
 from fsnp_onnx.export.pipeline import export_checkpoint
 from fsnp_onnx.export.reference import enhance_exactly
 from fsnp_onnx.export.verify import LONG_FRAMES, probe_samples, probe_spectrum
-from fsnp_onnx.export.verify_stream import pipeline
 from fsnp_onnx.network.config import MulcaVariant
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 from fsnp_onnx.probes import Probe
@@ -175,9 +174,9 @@ def _mask_case(spec: ModelSpec, reference: FullSubNetPlus, probe: Probe) -> Case
 
 def _stream_case(spec: ModelSpec, reference: FullSubNetPlus, probe: Probe) -> Case:
     hop = spec.stft.hop_length
-    n_samples = (probe.n_frames - 1) * hop + hop // 3  # not whole hops
+    n_samples = probe.n_samples or (probe.n_frames - 1) * hop + hop // 3  # not whole hops
     noisy = probe_samples(spec.stft, n_samples, probe.batch)
-    arrays: Arrays = {NOISY: noisy, "exact": pipeline(reference, noisy, spec.stft, spec.mask)}
+    arrays: Arrays = {NOISY: noisy, "exact": enhance_exactly(reference, noisy, spec)}
     name = f"{probe.n_frames} frames, batch {probe.batch}"
     return Case(name, arrays, probe.tolerance, SPLITS)
 
