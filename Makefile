@@ -10,7 +10,7 @@ MODEL ?= fsnp_onnx/models/default.onnx
 MINUTES ?= 120
 VOICE_MINUTES ?= 20
 
-.PHONY: demo test test-fast test-wheel lint check clean train-data train model evaluate bench
+.PHONY: demo test test-fast test-wheel lint check clean train-data train model evaluate bench cuda-pack cuda-check cuda-page
 
 demo: .venv/runtime
 	@mkdir -p demo
@@ -58,6 +58,17 @@ bench: .venv/develop
 	for name in speed memory cold-start profile gemm scaling live peers; do \
 	  $(BIN)/python -m benchmarks $$name || exit 1; \
 	done
+
+# The check on CUDA: pack here; copy the parts in build/ to a machine that has a GPU, and check there.
+PYTHONS ?= 3.12
+cuda-pack: .venv/develop
+	$(BIN)/python -m benchmarks cuda-pack $(PYTHONS:%=--python %)
+
+cuda-check:
+	bash build/cuda-check/run.sh --out benchmarks/results/cuda.json
+
+cuda-page: .venv/develop
+	$(BIN)/python -m benchmarks cuda-page
 
 clean:
 	rm -rf .venv demo build dist
