@@ -30,8 +30,9 @@ export class Engine {
     return new Promise((resolve, reject) => {
       this.#refuse = reject
       worker.onmessage = ({ data }) => {
-        if ('progress' in data) onProgress(data.progress)
-        else if ('error' in data) reject(new Error(data.error))
+        if (data.progress) return onProgress(data.progress)
+        this.#refuse = undefined
+        if (data.error) reject(new Error(data.error))
         else resolve(data.result)
       }
       worker.onerror = () => {
@@ -41,15 +42,13 @@ export class Engine {
     })
   }
 
-  /**
-   * Stop what is running; the next task starts a new worker.
-   *
-   * @param {Error} [reason]
-   */
+  /** Stop what is running, if anything is; the next task starts a new worker. @param {Error} [reason] */
   stop(reason = new Stopped()) {
+    if (!this.#refuse) return
     this.#worker?.terminate()
     this.#worker = undefined
-    this.#refuse?.(reason)
+    this.#refuse(reason)
+    this.#refuse = undefined
   }
 }
 

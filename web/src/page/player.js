@@ -3,11 +3,7 @@
 const RAMP_S = 0.015 // a step would click
 
 export class Player {
-  /**
-   * @param {BaseAudioContext} context
-   * @param {AudioBuffer} noisy
-   * @param {AudioBuffer} enhanced
-   */
+  /** @param {BaseAudioContext} context @param {AudioBuffer} noisy @param {AudioBuffer} enhanced */
   constructor(context, noisy, enhanced) {
     this.context = context
     this.duration = noisy.duration
@@ -39,12 +35,11 @@ export class Player {
    */
   set enhancedShare(share) {
     const now = this.context.currentTime
-    for (const [{ gain }, value] of [[this.#gains[0], 1 - share], [this.#gains[1], share]].map(
-      ([node, value]) => /** @type {[GainNode, number]} */ ([node, value]))) {
+    this.#gains.forEach(({ gain }, index) => {
       gain.cancelScheduledValues(now)
       gain.setValueAtTime(gain.value, now)
-      gain.linearRampToValueAtTime(value, now + RAMP_S)
-    }
+      gain.linearRampToValueAtTime(index ? share : 1 - share, now + RAMP_S)
+    })
   }
 
   play() {

@@ -111,13 +111,12 @@ async function enhanceInPieces(channels) {
   return enhanced
 }
 
-/** How many hops one run takes so that this device keeps up, and the seconds that a hop needs. */
+/** Find how many hops one run takes so that this device keeps up. */
 async function measureLive() {
   const stream = await model(LIVE)
   report({ loading: 'the model' })
   stream.strength = 1
   let hops = 1
-  let seconds = 0
   for (hops of HOPS_PER_RUN) {
     const noise = new Float32Array(hops * stream.hop).map(() => 0.1 * (Math.random() - 0.5))
     const times = []
@@ -126,15 +125,15 @@ async function measureLive() {
       await stream.process(noise)
       times.push((performance.now() - begun) / 1000)
     }
-    seconds = times.sort((a, b) => a - b)[4] / hops
-    if (seconds < (BUSY * stream.hop) / stream.sampleRate) break
+    const median = times.sort((a, b) => a - b)[4]
+    if (median < (BUSY * noise.length) / stream.sampleRate) break
   }
   const { sampleRate, hop, latency } = stream
-  return { sampleRate, hop, latency, hops, seconds }
+  return { sampleRate, hop, latency, hops }
 }
 
 /**
- * Enhance what comes through a port until it says that it ends.
+ * Enhance what comes through a port, until the page ends this worker.
  *
  * @param {{port: MessagePort}} details
  */
@@ -147,10 +146,9 @@ async function live({ port }) {
     const enhanced = await stream.process(samples)
     port.postMessage({ enhanced, taken: samples.length, seconds: (performance.now() - begun) / 1000 })
   }
-  return new Promise((resolve, reject) => {
+  return new Promise((_, reject) => {
     port.onmessage = ({ data }) => {
       if (data.samples) turn = turn.then(() => enhanceNext(data.samples)).catch(reject)
-      else if (data.end) resolve(turn)
       else stream.strength = data.strength
     }
   })

@@ -4,7 +4,8 @@
  */
 
 const REPORTS_PER_S = 20
-const MOST_LATE_S = 0.5 // of sound on its way; then the device is too slow, and sound is left out
+const MOST_LATE_S = 1 // of sound on its way; then the device is too slow, and sound is left out
+const PATIENCE_S = 0.016 // at first: the worker is not punctual
 
 class Live extends AudioWorkletProcessor {
   /** @param {{processorOptions: {block: number, record: boolean}}} options */
@@ -23,33 +24,34 @@ class Live extends AudioWorkletProcessor {
     this.lost = 0 // samples that never came out
     this.played = 0
     this.playing = false
-    this.cushion = 2 * block // samples that wait before playing begins: the worker is not punctual
+    this.patience = Math.round(PATIENCE_S * sampleRate) // samples that playing waits for once it could begin
+    this.waited = 0
     this.gaps = 0
     this.seconds = 0
     this.sums = { noisy: 0, enhanced: 0, count: 0 }
     /** @type {MessagePort | undefined} */
     this.worker = undefined
-    this.port.onmessage = ({ data }) => this.connect(data.worker)
+    this.port.onmessage = ({ data }) => {
+      if (data.worker) this.connect(data.worker)
+      else this.worker?.postMessage(data) // the strength
+    }
   }
 
   /** @param {MessagePort} worker */
   connect(worker) {
     this.worker = worker
     worker.onmessage = ({ data: { enhanced, taken, seconds } }) => {
-      this.seconds = seconds
+      this.seconds += (seconds - this.seconds) * (this.seconds ? 0.1 : 1)
       this.onTheirWay -= taken
-      this.queue.push(enhanced)
+      if (enhanced.length) this.queue.push(enhanced)
       this.queued += enhanced.length
       // After a wait, what was late comes all at once. Leave it out: the latency must not stay.
-      const late = this.queued - this.cushion - 4 * this.block
-      if (late > 0) this.leaveOut(late + 4 * this.block)
+      const late = this.queued - this.block - this.patience
+      if (late > 2 * this.block) this.leaveOut(late)
     }
   }
 
-  /**
-   * @param {Float32Array[][]} inputs
-   * @param {Float32Array[][]} outputs
-   */
+  /** @param {Float32Array[][]} inputs @param {Float32Array[][]} outputs */
   process([[noisy = new Float32Array(128)]], [[enhanced]]) {
     if (!this.worker) return true
     this.send(noisy)
@@ -80,12 +82,16 @@ class Live extends AudioWorkletProcessor {
 
   /** @param {Float32Array} enhanced */
   play(enhanced) {
-    if (!this.playing && this.queued >= this.cushion) this.playing = true
-    if (!this.playing) return
+    if (!this.playing) {
+      if (this.queued >= this.block) this.waited += enhanced.length
+      if (this.waited <= this.patience) return
+      this.waited = 0
+      this.playing = true
+    }
     if (this.queued < enhanced.length) {
       this.playing = false
       this.gaps++
-      this.cushion = Math.min(this.cushion + this.block, MOST_LATE_S * sampleRate)
+      this.patience = Math.min(this.patience + this.block, (MOST_LATE_S / 2) * sampleRate)
       return
     }
     this.played += enhanced.length
@@ -117,10 +123,7 @@ class Live extends AudioWorkletProcessor {
     for (let at = 0; at < count; ) at += this.take(nowhere.subarray(at))
   }
 
-  /**
-   * @param {Float32Array} noisy
-   * @param {Float32Array} enhanced
-   */
+  /** @param {Float32Array} noisy @param {Float32Array} enhanced */
   report(noisy, enhanced) {
     if (this.record) this.port.postMessage({ noisy: noisy.slice(), enhanced: enhanced.slice() })
     const { sums } = this
