@@ -38,11 +38,7 @@ export function mix(noisy, enhanced, strength) {
   return enhanced
 }
 
-/**
- * Refuse samples that no model can take.
- *
- * @param {Float32Array} samples
- */
+/** Refuse samples that no model can take. @param {Float32Array} samples */
 export function checkSamples(samples) {
   if (!(samples instanceof Float32Array))
     throw new TypeError('samples must be a Float32Array')

@@ -121,11 +121,7 @@ export class LiveStream {
     return taken(results[spec.outputs[0].name])
   }
 
-  /**
-   * Drop what lies behind the input, and mix the input in.
-   *
-   * @param {Float32Array} output
-   */
+  /** Drop what lies behind the input, and mix the input in. @param {Float32Array} output */
   #matched(output) {
     const size = Math.min(output.length, this.#waiting.length)
     const enhanced = mix(this.#waiting, output.slice(0, size), this.strength)
@@ -134,10 +130,7 @@ export class LiveStream {
   }
 }
 
-/**
- * @param {Float32Array} first
- * @param {Float32Array} second
- */
+/** @param {Float32Array} first @param {Float32Array} second */
 function joined(first, second) {
   const both = new Float32Array(first.length + second.length)
   both.set(first)

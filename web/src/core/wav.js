@@ -49,11 +49,7 @@ export function readWav(bytes) {
   return { sampleRate: view.getUint32(format + 4, true), channels }
 }
 
-/**
- * Find where the format and the samples lie.
- *
- * @param {DataView} view
- */
+/** Find where the format and the samples lie. @param {DataView} view */
 function chunks(view) {
   const name = (/** @type {number} */ at) =>
     String.fromCharCode(...[0, 1, 2, 3].map((n) => view.getUint8(at + n)))

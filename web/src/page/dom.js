@@ -70,9 +70,5 @@ export function onPercent(id, changed) {
   })
 }
 
-/**
- * Offer bytes as a file.
- *
- * @param {Uint8Array<ArrayBuffer>} wav
- */
+/** Offer bytes as a file. @param {Uint8Array<ArrayBuffer>} wav */
 export const wavUrl = (wav) => URL.createObjectURL(new Blob([wav], { type: 'audio/wav' }))

@@ -52,11 +52,7 @@ export class Engine {
   }
 }
 
-/**
- * Say in words what a task is at.
- *
- * @param {Progress} progress
- */
+/** Say in words what a task is at. @param {Progress} progress */
 export function progressText({ loading, share = 0 }) {
   if (loading === undefined) return `Removing noise: ${Math.round(100 * share)} %`
   return share ? `Loading ${loading}: ${Math.round(100 * share)} %` : `Loading ${loading}`

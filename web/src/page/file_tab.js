@@ -107,10 +107,7 @@ async function enhance(file) {
   }
 }
 
-/**
- * @param {File} file
- * @param {number} mine number of the job
- */
+/** @param {File} file @param {number} mine number of the job */
 async function enhanced(file, mine) {
   let rate = await engine.run('rate', { whole: true }, { onProgress })
   let noisy = await decoded(file, rate)
@@ -140,12 +137,7 @@ function onProgress({ loading, share, expected }) {
   }, 500)
 }
 
-/**
- * Decode a sound file at the rate of a model.
- *
- * @param {File} file
- * @param {number} rate in Hz
- */
+/** Decode a sound file at the rate of a model. @param {File} file @param {number} rate in Hz */
 async function decoded(file, rate) {
   write('work-text', 'Reading the recording')
   bar('work-bar')

@@ -28,11 +28,7 @@ export class Player {
     return Math.min(this.#offset + since, this.duration)
   }
 
-  /**
-   * Say how much of the enhanced samples is heard; the rest is noisy ones.
-   *
-   * @param {number} share 0 to 1
-   */
+  /** Say how much of the enhanced samples is heard; the rest is noisy ones. @param {number} share 0 to 1 */
   set enhancedShare(share) {
     const now = this.context.currentTime
     this.#gains.forEach(({ gain }, index) => {

@@ -38,11 +38,7 @@ function model({ file, open }) {
   return opening
 }
 
-/**
- * Fetch a model file and tell how far it is.
- *
- * @param {string} file
- */
+/** Fetch a model file and tell how far it is. @param {string} file */
 async function download(file) {
   const response = await fetch(new URL(`../models/${file}`, import.meta.url)).catch(() => {
     throw new Error(`The model file models/${file} cannot be loaded: the server does not answer.`)
@@ -85,11 +81,7 @@ async function enhanceWhole(channels) {
   return enhanced
 }
 
-/**
- * Enhance every channel in pieces.
- *
- * @param {Float32Array[]} channels
- */
+/** Enhance every channel in pieces. @param {Float32Array[]} channels */
 async function enhanceInPieces(channels) {
   const stream = await model(LIVE)
   const size = channels[0].length

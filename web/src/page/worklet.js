@@ -98,11 +98,7 @@ class Live extends AudioWorkletProcessor {
     for (let at = 0; at < enhanced.length; ) at += this.take(enhanced.subarray(at))
   }
 
-  /**
-   * Move samples from the queue, as many as fit.
-   *
-   * @param {Float32Array} target
-   */
+  /** Move samples from the queue, as many as fit. @param {Float32Array} target */
   take(target) {
     const part = this.queue[0].subarray(this.taken, this.taken + target.length)
     target.set(part)
