@@ -7,7 +7,7 @@ import pytest
 if not os.environ.get("CI"):
     pytest.importorskip("playwright", reason="playwright is not installed")
 
-from playwright.sync_api import (  # noqa: E402 - skipped above
+from playwright.sync_api import (
     Browser,
     BrowserContext,
     Page,

@@ -73,10 +73,14 @@ def open_page(browser: Browser, built_page: Path, address: str) -> Iterator[Open
             source = (built_page / path).read_text()
             assert found in source
             body = source.replace(found, instead)
-            context.route(base + path, lambda route: route.fulfill(body=body, content_type="text/javascript"))
+            context.route(
+                base + path, lambda route: route.fulfill(body=body, content_type="text/javascript")
+            )
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda said: problems.append(said.text) if "Policy" in said.text else None)
+        page.on(
+            "console", lambda said: problems.append(said.text) if "Policy" in said.text else None
+        )
         page.on("request", lambda asked: problems.append(asked.url) if foreign(asked.url) else None)
         page.goto(base + at)
         return page

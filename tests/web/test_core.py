@@ -45,17 +45,25 @@ def test_wav_files_are_read_and_written_as_libsndfile_does(
 def test_the_package_holds_the_core_its_types_and_the_licence(tmp_path: Path) -> None:
     npm = require("npm")
     subprocess.run(
-        [npm, "pack", "--silent", "--pack-destination", tmp_path], cwd=installed_web(), check=True, timeout=300
+        [npm, "pack", "--silent", "--pack-destination", tmp_path],
+        cwd=installed_web(),
+        check=True,
+        timeout=300,
     )
     (packed,) = tmp_path.glob("fsnp-onnx-*.tgz")
     with tarfile.open(packed) as archive:
         archive.extractall(tmp_path, filter="data")
-    names = {path.relative_to(tmp_path / "package").as_posix() for path in (tmp_path / "package").rglob("*.*")}
+    names = {
+        path.relative_to(tmp_path / "package").as_posix()
+        for path in (tmp_path / "package").rglob("*.*")
+    }
     assert {"package.json", "src/core/index.js", "types/index.d.ts"} <= names
     assert (tmp_path / "package" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert not [name for name in names if "page" in name or "node_modules" in name]
     user = tmp_path / "user.mjs"
-    user.write_text("import * as core from './package/src/core/index.js'; console.log(Object.keys(core).join())")
+    user.write_text(
+        "import * as core from './package/src/core/index.js'; console.log(Object.keys(core).join())"
+    )
     exported = "Enhancer,LiveStream,ModelFileError,WavError,readSpec,readWav,writeWav"
     assert run_node(user).strip() == exported
 

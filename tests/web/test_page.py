@@ -86,7 +86,7 @@ def test_all_of_it_works_from_the_keyboard(open_page: OpenPage) -> None:
     press("Tab")
     assert page.evaluate(focused) == "choose"
     with page.expect_file_chooser() as chooser:
-        press("Enter")
+        press("Space")
     chooser.value.set_files(SAMPLE)
     expect(page.locator("#result")).to_be_visible()
     assert page.evaluate(focused) == "result-name"  # where a screen reader goes on
@@ -115,7 +115,9 @@ def test_every_control_has_a_name(open_page: OpenPage) -> None:
            }"""
     )
     assert len(names) > 15
-    assert [name for name, label in names if not label and name != "work-bar"] == []  # its text comes
+    assert [
+        name for name, label in names if not label and name != "work-bar"
+    ] == []  # its text comes
 
 
 _CONTRASTS = """() => {
@@ -168,4 +170,7 @@ def small_targets(page: Page) -> list[str]:
 
 def test_no_motion_is_shown_to_those_who_want_none(open_page: OpenPage) -> None:
     page = open_page("#live", reduced_motion="reduce")
-    assert page.evaluate("getComputedStyle(document.querySelector('#level-in i')).transitionDuration") == "0s"
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('#level-in i')).transitionDuration")
+        == "0s"
+    )

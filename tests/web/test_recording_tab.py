@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 
 def enhance(page: Page, recording: Path | dict[str, object]) -> None:
     page.set_input_files("#choose", recording)  # type: ignore[arg-type] # a payload is a TypedDict
-    expect(page.locator("#result, #file-message").filter(visible=True)).to_be_visible(timeout=300_000)
+    expect(page.locator("#result, #file-message").filter(visible=True)).to_be_visible(
+        timeout=300_000
+    )
     assert page.inner_text("#file-message") == "" or page.is_hidden("#result")
 
 
@@ -104,7 +106,9 @@ def test_a_long_recording_shows_how_far_it_is(open_page: OpenPage, tmp_path: Pat
     expect(page.locator("#work")).to_be_hidden()
 
 
-def test_cancel_stops_at_once_and_the_next_recording_runs(open_page: OpenPage, tmp_path: Path) -> None:
+def test_cancel_stops_at_once_and_the_next_recording_runs(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 280 * 16000)
     soundfile.write(tmp_path / "minutes.flac", noise, 16000)
     page = open_page()
@@ -128,7 +132,9 @@ def test_a_recording_of_the_microphone_is_enhanced(open_page: OpenPage) -> None:
     assert float(page.get_attribute("#position", "max") or 0) > 1
 
 
-def test_a_dropped_file_is_enhanced(open_page: OpenPage, noisy: NDArray[np.float32], tmp_path: Path) -> None:
+def test_a_dropped_file_is_enhanced(
+    open_page: OpenPage, noisy: NDArray[np.float32], tmp_path: Path
+) -> None:
     soundfile.write(tmp_path / "dropped.wav", noisy[:8000], 16000)
     page = open_page()
     page.evaluate(

@@ -167,7 +167,7 @@ function showResult(recording, whole) {
   write('result-note', (whole
     ? 'The offline network heard the whole recording at once. '
     : `Longer than ${WHOLE_S / 60} minutes, so the live network took it piece by piece. `) +
-    `The result has ${rate / 1000} kHz, the rate of the network.`)
+    `The result is sampled at ${rate / 1000} kHz, as the network is.`)
   for (const id of ['top-before', 'top-after']) write(id, `${rate / 2000} kHz`)
   block('result').hidden = false
   draw()
