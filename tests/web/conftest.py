@@ -13,7 +13,7 @@ from tests.web.site import FLAGS, Site
 from tests.web.tools import ROOT, require, run_node
 
 if TYPE_CHECKING:  # tests of the core run without it
-    from tests.web.browser import Browser, BrowserContext, Page
+    from tests.web.browser import Browser, BrowserContext, Page, Route
 
 SAMPLE = ROOT / "samples" / "hum_5db_noisy.flac"
 OpenPage = Callable[..., "Page"]
@@ -70,12 +70,13 @@ def open_page(browser: Browser, built_page: Path, address: str) -> Iterator[Open
             context.grant_permissions(["microphone"])
         path, found, instead = change
         if path:
-            source = (built_page / path).read_text()
-            assert found in source
-            body = source.replace(found, instead)
-            context.route(
-                base + path, lambda route: route.fulfill(body=body, content_type="text/javascript")
-            )
+            assert found in (built_page / path).read_text()
+
+            def changed(route: Route) -> None:
+                answer = route.fetch()
+                route.fulfill(response=answer, body=answer.text().replace(found, instead))
+
+            context.route(base + path, changed)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+import fsnp_onnx
+from fsnp_onnx import Enhancer
 from tests.web.tools import ROOT, WEB, installed_web, require, run_node
 
 HERE = Path(__file__).parent
@@ -42,35 +45,46 @@ def test_wav_files_are_read_and_written_as_libsndfile_does(
     np.testing.assert_array_equal(found, expected)
 
 
-def test_the_package_holds_the_core_its_types_and_the_licence(tmp_path: Path) -> None:
-    npm = require("npm")
-    subprocess.run(
-        [npm, "pack", "--silent", "--pack-destination", tmp_path],
-        cwd=installed_web(),
-        check=True,
-        timeout=300,
-    )
-    (packed,) = tmp_path.glob("fsnp-onnx-*.tgz")
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as npm unpacks it, in a project that has onnxruntime-web, too."""
+    folder = tmp_path_factory.mktemp("project")
+    command = [require("npm"), "pack", "--silent", "--pack-destination", folder]
+    subprocess.run(command, cwd=installed_web(), check=True, timeout=300)
+    (packed,) = folder.glob("fsnp-onnx-*.tgz")
     with tarfile.open(packed) as archive:
-        archive.extractall(tmp_path, filter="data")
-    names = {
-        path.relative_to(tmp_path / "package").as_posix()
-        for path in (tmp_path / "package").rglob("*.*")
-    }
-    assert {"package.json", "src/core/index.js", "types/index.d.ts"} <= names
-    assert (tmp_path / "package" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
-    assert not [name for name in names if "page" in name or "node_modules" in name]
-    user = tmp_path / "user.mjs"
-    user.write_text(
-        "import * as core from './package/src/core/index.js'; console.log(Object.keys(core).join())"
-    )
-    exported = "Enhancer,LiveStream,ModelFileError,WavError,readSpec,readWav,writeWav"
-    assert run_node(user).strip() == exported
+        archive.extractall(folder, filter="data")
+    modules = folder / "node_modules"
+    modules.mkdir()
+    for dependency in ("onnxruntime-web", "onnxruntime-common"):
+        (modules / dependency).symlink_to(WEB / "node_modules" / dependency)
+    (folder / "package").rename(modules / "fsnp-onnx")
+    return modules / "fsnp-onnx"
+
+
+def test_the_package_holds_the_core_its_types_and_the_licence(package: Path) -> None:
+    names = {path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()}
+    assert {"package.json", "README.md", "src/core/index.js", "types/index.d.ts"} <= names
+    assert (package / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert not [name for name in names if "page" in Path(name).parts or "node_modules" in name]
+
+
+def test_the_example_of_the_package_runs(package: Path) -> None:
+    project = package.parents[1]
+    (example,) = re.findall("```js\n(.*?)```", (package / "README.md").read_text(), re.DOTALL)
+    (project / "example.mjs").write_text(example)
+    for name in ("default-waveform.onnx", "live.onnx"):
+        (project / name).symlink_to(ROOT / "fsnp_onnx" / "models" / name)
+    noisy, rate = soundfile.read(ROOT / "samples" / "hum_5db_noisy.flac", dtype="float32")
+    soundfile.write(project / "noisy.wav", noisy, rate, subtype="FLOAT")
+    run_node("example.mjs", folder=project)
+    for name, model in (("clean.wav", "default"), ("live.wav", "live")):
+        found, _ = soundfile.read(project / name, dtype="float32")
+        expected = Enhancer(model, provider="cpu").enhance(noisy, rate)
+        np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
 
 
 def test_the_package_has_the_version_of_the_python_package() -> None:
-    import fsnp_onnx
-
     assert json.loads((WEB / "package.json").read_text())["version"] == fsnp_onnx.__version__
 
 

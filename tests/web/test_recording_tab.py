@@ -85,6 +85,19 @@ def test_a_plain_static_server_is_enough_and_stereo_stays_stereo(
     np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
 
 
+def test_threads_give_the_same_samples_under_the_strict_policy(
+    open_page: OpenPage, enhanced: NDArray[np.float32], tmp_path: Path
+) -> None:
+    two = "ort.env.logLevel = 'error'; ort.env.wasm.numThreads = 2"
+    page = open_page(change=("page/worker.js", "ort.env.logLevel = 'error'", two))
+    assert page.evaluate("self.crossOriginIsolated") is True
+    before = len(page.workers)
+    enhance(page, SAMPLE)
+    assert (before, len(page.workers)) == (0, 2)  # the page's own, and one for the second thread
+    _, found, _ = downloaded(page, "#download", tmp_path)
+    np.testing.assert_allclose(found, enhanced, atol=TOLERANCE, rtol=0)
+
+
 def test_a_long_recording_runs_in_pieces_as_a_stream_does(
     open_page: OpenPage, noisy: NDArray[np.float32], tmp_path: Path
 ) -> None:
@@ -100,7 +113,7 @@ def test_a_long_recording_shows_how_far_it_is(open_page: OpenPage, tmp_path: Pat
     soundfile.write(tmp_path / "long.flac", np.zeros(301 * 16000), 16000)
     page = open_page()
     page.set_input_files("#choose", tmp_path / "long.flac")
-    expect(page.locator("#work-text")).to_have_text("Removing noise: 1 %")
+    expect(page.locator("#work-share")).to_have_text("1 %")
     assert 0 < float(page.get_attribute("#work-bar", "value") or 0) < 0.5
     page.click("#cancel")
     expect(page.locator("#work")).to_be_hidden()
@@ -113,7 +126,7 @@ def test_cancel_stops_at_once_and_the_next_recording_runs(
     soundfile.write(tmp_path / "minutes.flac", noise, 16000)
     page = open_page()
     page.set_input_files("#choose", tmp_path / "minutes.flac")
-    expect(page.locator("#work-text")).to_contain_text("s left")  # a whole run is under way
+    expect(page.locator("#work-share")).to_contain_text("s left")  # a whole run is under way
     page.click("#cancel")
     expect(page.locator("#work")).to_be_hidden(timeout=2000)
     assert page.is_hidden("#result")

@@ -34,11 +34,12 @@ def installed_web() -> Path:
     return WEB
 
 
-def run_node(*arguments: str | Path, timeout_s: float = 300) -> str:
+def run_node(*arguments: str | Path, folder: Path = WEB) -> str:
     """Run a script with Node and return what it prints."""
+    installed_web()
     command = [require("node"), *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=installed_web(), capture_output=True, text=True, timeout=timeout_s, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

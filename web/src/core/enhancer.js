@@ -1,12 +1,15 @@
 import { readSpecOf } from './metadata.js'
 import { checkSamples, mix, taken } from './runtime.js'
 
+/** @import { Runtime, Session } from './runtime.js' */
+/** @import { Spec } from './metadata.js' */
+
 /** Enhances whole recordings with a file of the interface 'waveform'. */
 export class Enhancer {
   /**
    * Open a file.
    *
-   * @param {import('./runtime.js').Runtime} runtime onnxruntime-web or onnxruntime-node
+   * @param {Runtime} runtime onnxruntime-web or onnxruntime-node
    * @param {Uint8Array} bytes the file
    * @param {object} [options] session options of the runtime
    * @returns {Promise<Enhancer>}
@@ -21,11 +24,7 @@ export class Enhancer {
     return new Enhancer(runtime, await runtime.InferenceSession.create(bytes, options), spec)
   }
 
-  /**
-   * @param {import('./runtime.js').Runtime} runtime
-   * @param {import('./runtime.js').Session} session
-   * @param {import('./metadata.js').Spec} spec
-   */
+  /** @param {Runtime} runtime @param {Session} session @param {Spec} spec */
   constructor(runtime, session, spec) {
     this.spec = spec
     this.sampleRate = spec.stft.sample_rate_hz
@@ -52,7 +51,5 @@ export class Enhancer {
   }
 
   /** Give the memory back. */
-  async release() {
-    await this.#session.release()
-  }
+  release = () => this.#session.release()
 }

@@ -1,6 +1,9 @@
 import { readSpecOf } from './metadata.js'
 import { checkSamples, mix, taken } from './runtime.js'
 
+/** @import { Runtime, Session } from './runtime.js' */
+/** @import { Spec } from './metadata.js' */
+
 const HOPS_PER_RUN = 64 // at most: as fast as longer runs, and in little memory
 
 /**
@@ -11,7 +14,7 @@ export class LiveStream {
   /**
    * Open a file and begin a stream.
    *
-   * @param {import('./runtime.js').Runtime} runtime onnxruntime-web or onnxruntime-node
+   * @param {Runtime} runtime onnxruntime-web or onnxruntime-node
    * @param {Uint8Array} bytes the file
    * @param {object} [options] session options of the runtime
    * @returns {Promise<LiveStream>}
@@ -27,11 +30,7 @@ export class LiveStream {
     return new LiveStream(runtime, await runtime.InferenceSession.create(bytes, options), spec)
   }
 
-  /**
-   * @param {import('./runtime.js').Runtime} runtime
-   * @param {import('./runtime.js').Session} session
-   * @param {import('./metadata.js').Spec} spec
-   */
+  /** @param {Runtime} runtime @param {Session} session @param {Spec} spec */
   constructor(runtime, session, spec) {
     this.spec = spec
     this.sampleRate = spec.stft.sample_rate_hz
@@ -86,9 +85,7 @@ export class LiveStream {
   }
 
   /** Give the memory back. */
-  async release() {
-    await this.#session.release()
-  }
+  release = () => this.#session.release()
 
   /**
    * Run the whole hops that there are and return what comes out of the model.

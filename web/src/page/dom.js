@@ -19,12 +19,7 @@ export const input = (/** @type {string} */ id) => element(id, HTMLInputElement)
 export const canvas = (/** @type {string} */ id) => element(id, HTMLCanvasElement)
 export const block = (/** @type {string} */ id) => element(id, HTMLElement)
 
-/**
- * Write a text, but only where it changed: a screen reader speaks what is written.
- *
- * @param {string} id
- * @param {string} text
- */
+/** Write a text where it changed: a screen reader speaks what is written. @param {string} id @param {string} text */
 export function write(id, text) {
   const target = block(id)
   if (target.textContent !== text) target.textContent = text
@@ -40,35 +35,26 @@ export function write(id, text) {
 export function message(id, text = '', kind = 'error') {
   write(id, text)
   block(id).hidden = !text
-  block(id).classList.toggle('error', kind === 'error')
-  block(id).classList.toggle('warning', kind === 'warning')
+  block(id).className = `message ${kind}`
 }
 
-/**
- * Show how far a task is; without a share the bar only moves.
- *
- * @param {string} id
- * @param {number} [share] 0 to 1
- */
+/** Show how far a task is; without a share the bar only moves. @param {string} id @param {number} [share] 0 to 1 */
 export function bar(id, share) {
   const progress = element(id, HTMLProgressElement)
   if (share === undefined) progress.removeAttribute('value')
   else progress.value = share
 }
 
-/**
- * Follow a slider of percents, and write its value beside it.
- *
- * @param {string} id
- * @param {(share: number) => void} changed gets 0 to 1
- */
+/** The value of a slider of percents, 0 to 1. @param {string} id */
+export const share = (id) => input(id).valueAsNumber / 100
+
+/** Follow a slider of percents, and write its value beside it. @param {string} id @param {() => void} changed */
 export function onPercent(id, changed) {
-  const slider = input(id)
-  slider.addEventListener('input', () => {
-    write(`${id}-value`, `${slider.value} %`)
-    changed(Number(slider.value) / 100)
-  })
+  input(id).oninput = () => {
+    write(`${id}-value`, `${input(id).value} %`)
+    changed()
+  }
 }
 
-/** Offer bytes as a file. @param {Uint8Array<ArrayBuffer>} wav */
+/** The address of a WAV file for a link. @param {Uint8Array<ArrayBuffer>} wav */
 export const wavUrl = (wav) => URL.createObjectURL(new Blob([wav], { type: 'audio/wav' }))

@@ -7,9 +7,6 @@
  * @typedef {{loading?: string, share?: number, expected?: number}} Progress
  */
 
-/** A task was stopped by the user. */
-export class Stopped extends Error {}
-
 export class Engine {
   /** @type {Worker | undefined} */
   #worker
@@ -43,7 +40,7 @@ export class Engine {
   }
 
   /** Stop what is running, if anything is; the next task starts a new worker. @param {Error} [reason] */
-  stop(reason = new Stopped()) {
+  stop(reason = new Error('stopped')) {
     if (!this.#refuse) return
     this.#worker?.terminate()
     this.#worker = undefined
@@ -53,7 +50,4 @@ export class Engine {
 }
 
 /** Say in words what a task is at. @param {Progress} progress */
-export function progressText({ loading, share = 0 }) {
-  if (loading === undefined) return `Removing noise: ${Math.round(100 * share)} %`
-  return share ? `Loading ${loading}: ${Math.round(100 * share)} %` : `Loading ${loading}`
-}
+export const progressText = ({ loading }) => (loading ? `Loading ${loading}` : 'Removing noise')

@@ -1,8 +1,9 @@
 /** The tab for recordings: from a file or the microphone to a comparison and a download. */
 
+import { mix } from '../core/runtime.js'
 import { writeWav } from '../core/wav.js'
-import { bar, block, button, canvas, input, message, onPercent, wavUrl, write } from './dom.js'
-import { Engine, progressText, Stopped } from './engine.js'
+import { bar, block, button, canvas, input, message, onPercent, share, wavUrl, write } from './dom.js'
+import { Engine, progressText } from './engine.js'
 import { closeMicrophone, openMicrophone } from './microphone.js'
 import { Player } from './player.js'
 import { drawSpectrogram } from './spectrogram.js'
@@ -76,10 +77,7 @@ async function record() {
   write('record', 'Stop recording')
 }
 
-/** @param {Error} error */
-function problem(error) {
-  if (!(error instanceof Stopped)) message('file-message', error.message)
-}
+const problem = (/** @type {Error} */ error) => message('file-message', error.message)
 
 /** Clear the tab for the next job, whose number is returned. */
 function begin() {
@@ -118,7 +116,7 @@ async function enhanced(file, mine) {
     rate = liveRate
   }
   onProgress({ share: 0 })
-  if (mine !== job) throw new Stopped()
+  if (mine !== job) throw new Error('stopped')
   const enhanced = await engine.run('enhance', { channels: noisy, whole }, { onProgress })
   return { pair: { name: file.name.replace(/\.[^.]*$/, ''), rate, noisy, enhanced }, whole }
 }
@@ -126,13 +124,14 @@ async function enhanced(file, mine) {
 /** @param {import('./engine.js').Progress} progress */
 function onProgress({ loading, share, expected }) {
   clearInterval(timer)
-  write('work-text', progressText({ loading, share }))
+  write('work-text', progressText({ loading }))
+  write('work-share', share ? `${Math.round(100 * share)} %` : '')
   bar('work-bar', share || undefined)
   if (!expected) return
   const begun = performance.now()
   timer = setInterval(() => {
     const passed = Math.min(0.99, (performance.now() - begun) / 1000 / expected)
-    write('work-text', `Removing noise: about ${Math.ceil((1 - passed) * expected)} s left`)
+    write('work-share', `about ${Math.ceil((1 - passed) * expected)} s left`)
     bar('work-bar', passed)
   }, 500)
 }
@@ -140,6 +139,7 @@ function onProgress({ loading, share, expected }) {
 /** Decode a sound file at the rate of a model. @param {File} file @param {number} rate in Hz */
 async function decoded(file, rate) {
   write('work-text', 'Reading the recording')
+  write('work-share', '')
   bar('work-bar')
   const bytes = await file.arrayBuffer()
   const buffer = await new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes).catch(() => {
@@ -176,10 +176,8 @@ function showResult(recording, whole) {
   block('result-name').focus()
 }
 
-const strength = () => input('strength').valueAsNumber / 100
-
 function listen() {
-  if (player) player.enhancedShare = input('listen-after').checked ? strength() : 0
+  if (player) player.enhancedShare = input('listen-after').checked ? share('strength') : 0
 }
 
 async function togglePlay() {
@@ -207,23 +205,20 @@ function draw() {
   if (!shown || block('result').hidden) return
   const [noisy] = shown.noisy
   drawSpectrogram(canvas('picture-before'), noisy.length, (n) => noisy[n])
-  canvas('picture-before').ariaLabel = `Spectrogram of ${shown.name} before`
   drawAfter()
 }
 
 function drawAfter() {
   if (!shown) return
-  const { name, noisy: [noisy], enhanced: [enhanced] } = shown
-  const share = strength()
-  drawSpectrogram(canvas('picture-after'), noisy.length, (n) => noisy[n] + share * (enhanced[n] - noisy[n]))
-  canvas('picture-after').ariaLabel = `Spectrogram of ${name} after, with less noise`
+  const { noisy: [noisy], enhanced: [enhanced] } = shown
+  const strength = share('strength')
+  drawSpectrogram(canvas('picture-after'), noisy.length, (n) => noisy[n] + strength * (enhanced[n] - noisy[n]))
 }
 
 function download() {
   if (!shown) return
   const { name, rate, noisy, enhanced } = shown
-  const share = strength()
-  const mixed = noisy.map((samples, c) => samples.map((value, n) => value + share * (enhanced[c][n] - value)))
+  const mixed = noisy.map((samples, c) => mix(samples, enhanced[c].slice(), share('strength')))
   const link = document.createElement('a')
   link.href = wavUrl(writeWav(mixed, rate))
   link.download = `${name}-enhanced.wav`

@@ -1,7 +1,7 @@
 /** The live tab: microphone, worklet, worker, headphones. */
 
 import { writeWav } from '../core/wav.js'
-import { bar, block, button, element, input, message, onPercent, wavUrl, write } from './dom.js'
+import { bar, block, button, element, input, message, onPercent, share, wavUrl, write } from './dom.js'
 import { Engine, progressText } from './engine.js'
 import { closeMicrophone, openMicrophone } from './microphone.js'
 
@@ -9,10 +9,8 @@ const RECORDED_S = 600 // at most; it lies in memory
 const SHOWN_EVERY_MS = 250
 const GAPS_MS = 10_000 // gaps of this last time say that the device is too slow
 
-/**
- * @typedef {{sampleRate: number, hop: number, latency: number, hops: number}} Device
- * @typedef {{levels: number[], latency: number, seconds: number, playing: boolean, gaps: number}} Report
- */
+/** @typedef {{sampleRate: number, hop: number, latency: number, hops: number}} Device */
+/** @typedef {{levels: number[], latency: number, seconds: number, playing: boolean, gaps: number}} Report */
 
 const engine = new Engine()
 /** @type {(() => void) | undefined} */
@@ -21,7 +19,7 @@ let sendStrength = () => {}
 
 export function startLiveTab() {
   button('live-start').onclick = () => (stop ? stop() : start())
-  onPercent('live-strength', () => sendStrength())
+  onPercent('live-strength', () => sendStrength()) // another one for each start
 }
 
 async function start() {
@@ -94,7 +92,7 @@ function connect(context, worklet, microphone) {
 function startWorker(worklet) {
   const { port1, port2 } = new MessageChannel()
   worklet.port.postMessage({ worker: port2 }, [port2])
-  sendStrength = () => worklet.port.postMessage({ strength: input('live-strength').valueAsNumber / 100 })
+  sendStrength = () => worklet.port.postMessage({ strength: share('live-strength') })
   sendStrength()
   engine.run('live', { port: port1 }, { transfer: [port1] }).catch(stopWith)
 }
@@ -106,14 +104,7 @@ function stopWith(error) {
   message('live-message', error.message)
 }
 
-/**
- * Show what the worklet reports, and keep what it records.
- *
- * @param {AudioContext} context
- * @param {AudioWorkletNode} worklet
- * @param {Device} device
- * @returns {() => void} what ends it
- */
+/** Returns what ends it. @param {AudioContext} context @param {AudioWorkletNode} worklet @param {Device} device */
 function showReports(context, worklet, device) {
   /** @type {Record<'noisy' | 'enhanced', Float32Array[]>} */
   const recorded = { noisy: [], enhanced: [] }
@@ -158,23 +149,16 @@ const ms = (/** @type {number} */ seconds) => `${Math.round(1000 * seconds)} ms`
 function showNumbers(context, { sampleRate, hop, latency, hops }, report) {
   const output = context.outputLatency || context.baseLatency
   const inside = report.latency / sampleRate
-  const buffers = inside - latency / sampleRate
   const sound = (hops * hop) / sampleRate
   write('latency', report.playing ? ms(inside + output) : '–')
   write('latency-parts', `${ms(latency / sampleRate)} network, ` +
-    (report.playing ? `${ms(buffers)} buffers, ` : '') + `${ms(output)} output device`)
+    (report.playing ? `${ms(inside - latency / sampleRate)} buffers, ` : '') + `${ms(output)} output device`)
   write('load', `${Math.round((100 * report.seconds) / sound)} %`)
   write('load-parts', `${ms(report.seconds)} of computing for ${ms(sound)} of sound`)
   write('gaps', String(report.gaps))
 }
 
-/**
- * Say whether the device keeps up.
- *
- * @param {Device} device
- * @param {Report} report
- * @param {number} gaps of the last seconds
- */
+/** @param {Device} device @param {Report} report @param {number} gaps of the last seconds */
 function showVerdict({ sampleRate, hop, hops }, { playing, seconds }, gaps) {
   const slow = seconds > (hops * hop) / sampleRate
   if (slow || gaps > 3)
@@ -189,8 +173,7 @@ function offerDownloads(recorded, rate) {
   for (const name of /** @type {const} */ (['noisy', 'enhanced'])) {
     const link = element(`live-${name}`, HTMLAnchorElement)
     URL.revokeObjectURL(link.href)
-    const size = recorded[name].length * recorded[name][0].length
-    const samples = new Float32Array(size)
+    const samples = new Float32Array(recorded[name].length * recorded[name][0].length)
     recorded[name].forEach((part, index) => samples.set(part, index * part.length))
     link.href = wavUrl(writeWav([samples], rate))
   }

@@ -4,7 +4,7 @@ import * as ort from 'onnxruntime-web/wasm'
 
 import { Enhancer, LiveStream } from '../core/index.js'
 
-/** @typedef {import('./engine.js').Progress} Progress */
+/** @import { Progress } from './engine.js' */
 
 ort.env.wasm.wasmPaths = new URL('../ort/', import.meta.url).href
 ort.env.logLevel = 'error'
@@ -124,11 +124,7 @@ async function measureLive() {
   return { sampleRate, hop, latency, hops }
 }
 
-/**
- * Enhance what comes through a port, until the page ends this worker.
- *
- * @param {{port: MessagePort}} details
- */
+/** Enhance what comes through a port, until the page ends this worker. @param {{port: MessagePort}} details */
 async function live({ port }) {
   const stream = await model(LIVE)
   stream.reset()
