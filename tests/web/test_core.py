@@ -49,7 +49,7 @@ def test_wav_files_are_read_and_written_as_libsndfile_does(
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as npm unpacks it, in a project that has onnxruntime-web, too."""
     folder = tmp_path_factory.mktemp("project")
-    command = [require("npm"), "pack", "--silent", "--pack-destination", folder]
+    command = [require("npm"), "pack", "--silent", "--pack-destination", str(folder)]
     subprocess.run(command, cwd=installed_web(), check=True, timeout=300)
     (packed,) = folder.glob("fsnp-onnx-*.tgz")
     with tarfile.open(packed) as archive:

@@ -53,6 +53,24 @@ def test_a_damaged_model_is_named(open_page: OpenPage) -> None:
     expect(page.locator("#file-message")).to_contain_text("not an ONNX file")
 
 
+@pytest.mark.parametrize("thrown", ["12345", "new RangeError('Array buffer allocation failed')"])
+def test_a_run_that_lacks_memory_is_explained_and_the_next_one_runs(
+    open_page: OpenPage, thrown: str, tmp_path: Path
+) -> None:
+    """The runtime throws numbers, too."""
+    fails = (
+        f"async enhance(samples) {{ if (samples.length > 8000) throw {thrown}; const strength = 1"
+    )
+    page = open_page(
+        change=("core/enhancer.js", "async enhance(samples, { strength = 1 } = {}) {", fails)
+    )
+    page.set_input_files("#choose", SAMPLE)
+    expect(page.locator("#file-message")).to_have_text("The memory of this browser is not enough.")
+    soundfile.write(tmp_path / "short.wav", [0.1, 0.2, 0.1], 16000)
+    page.set_input_files("#choose", tmp_path / "short.wav")
+    expect(page.locator("#result-name")).to_have_text("short")
+
+
 def test_a_microphone_that_may_not_be_used_is_explained_in_both_tabs(open_page: OpenPage) -> None:
     page = open_page(microphone=False)
     page.click("#record")

@@ -28,9 +28,9 @@ export class Engine {
       this.#refuse = reject
       worker.onmessage = ({ data }) => {
         if (data.progress) return onProgress(data.progress)
+        if (data.error) return this.stop(new Error(data.error)) // a runtime that failed may not run again
         this.#refuse = undefined
-        if (data.error) reject(new Error(data.error))
-        else resolve(data.result)
+        resolve(data.result)
       }
       worker.onerror = () => {
         this.stop(new Error('The program that runs the model did not start. Reload the page.'))

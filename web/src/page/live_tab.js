@@ -32,6 +32,7 @@ async function start() {
     stop = undefined
     for (const step of undo.reverse()) step()
     engine.stop()
+    message('live-message')
     block('live-bar').hidden = true
     input('live-record').disabled = false
     sendStrength = () => {}

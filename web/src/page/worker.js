@@ -34,7 +34,6 @@ function model({ file, open }) {
     return open(ort, bytes)
   })
   opened.set(file, opening)
-  opening.catch(() => opened.delete(file)) // the next try loads it again
   return opening
 }
 
@@ -154,8 +153,7 @@ onmessage = async ({ data }) => {
   try {
     postMessage({ result: await TASKS[data.task](data) })
   } catch (error) {
-    const { message } = /** @type {Error} */ (error)
-    const full = /memory|allocat/i.test(message) && 'The memory of the browser is not enough for this recording.'
-    postMessage({ error: full || message })
+    const known = error instanceof Error && !/memory|allocat/i.test(error.message) // else it is a number
+    postMessage({ error: known ? error.message : 'The memory of this browser is not enough.' })
   }
 }
