@@ -64,7 +64,7 @@ bench: .venv/develop
 	done
 
 clean:
-	rm -rf .venv demo build dist
+	rm -rf .venv demo build dist web/dist web/node_modules
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -11,11 +11,12 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     Page,
+    Request,
     Route,
     expect,
     sync_playwright,
 )
 
-__all__ = ["Browser", "BrowserContext", "Page", "Route", "expect", "sync_playwright"]
+__all__ = ["Browser", "BrowserContext", "Page", "Request", "Route", "expect", "sync_playwright"]
 
 expect.set_options(timeout=120_000)  # for a machine with much else to do

@@ -13,7 +13,7 @@ from tests.web.site import FLAGS, Site
 from tests.web.tools import ROOT, require, run_node
 
 if TYPE_CHECKING:  # tests of the core run without it
-    from tests.web.browser import Browser, BrowserContext, Page, Route
+    from tests.web.browser import Browser, BrowserContext, Page, Request, Route
 
 SAMPLE = ROOT / "samples" / "hum_5db_noisy.flac"
 OpenPage = Callable[..., "Page"]
@@ -50,7 +50,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, built_page: Path, address: str) -> Iterator[OpenPage]:
-    """Open the page; a request to another origin, or an error in its console, fails the test."""
+    """Open the page; a request that leaves its origin or sends something fails the test."""
     problems: list[str] = []
     contexts: list[BrowserContext] = []
 
@@ -82,12 +82,15 @@ def open_page(browser: Browser, built_page: Path, address: str) -> Iterator[Open
         page.on(
             "console", lambda said: problems.append(said.text) if "Policy" in said.text else None
         )
-        page.on("request", lambda asked: problems.append(asked.url) if foreign(asked.url) else None)
+        context.on("request", check)
         page.goto(base + at)
         return page
 
-    def foreign(url: str) -> bool:
-        return not url.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:,"))
+    def check(request: Request) -> None:
+        """Only files are asked for, and nothing is sent."""
+        own = request.url.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:,"))
+        if not own or request.method != "GET" or request.post_data:
+            problems.append(f"{request.method} {request.url}")
 
     yield opened
     for context in contexts:

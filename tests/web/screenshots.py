@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.web.browser import Page, expect, sync_playwright
 from tests.web.site import FLAGS, Site
-from tests.web.tools import ROOT
+from tests.web.tools import ROOT, require
 
 SAMPLE = ROOT / "samples" / "hum_5db_noisy.flac"
 DESKTOP = {"width": 1000, "height": 720}
@@ -57,7 +57,7 @@ def take(page_folder: Path) -> None:
         heard = Path(work) / "heard.wav"
         soundfile.write(heard, *soundfile.read(SAMPLE), subtype="PCM_16")
         flags = [*FLAGS, f"--use-file-for-fake-audio-capture={heard}"]
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
+        browser = driver.chromium.launch(executable_path=require("chromium"), args=flags)
         for name, act, options in PICTURES:
             context = browser.new_context(permissions=["microphone"], **options)  # type: ignore[arg-type] # options of the browser
             page = context.new_page()

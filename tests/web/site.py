@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -34,7 +34,6 @@ class Site:
 
     root: Path
     isolated: bool = True
-    paths: list[str] = field(default_factory=list)
 
     @contextmanager
     def served(self) -> Iterator[str]:
@@ -48,7 +47,6 @@ class Site:
                 super().__init__(*arguments, directory=str(site.root))
 
             def translate_path(self, path: str) -> str:
-                site.paths.append(path)
                 inside = path.startswith(FOLDER)
                 return super().translate_path(path.removeprefix(FOLDER) if inside else "/outside")
 

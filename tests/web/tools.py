@@ -12,7 +12,6 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
-CHROMIUM = shutil.which("chromium")
 
 
 def require(tool: str) -> str:
