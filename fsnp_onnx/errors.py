@@ -113,5 +113,7 @@ class VerificationError(FsnpError, ArithmeticError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return the message of an error as one line, in which nothing commands a terminal."""
+    text = " ".join(str(error).split())
+    shown = (character if character.isprintable() else "?" for character in text)
+    return "".join(shown) or type(error).__name__
