@@ -76,11 +76,11 @@ def _summary(evaluation: Evaluation) -> str:
     """The one table and the one picture."""
     default = evaluation.models[0]
     kinds = {item.noise for item in evaluation.part("noisy")}
-    low, *_, high = (f"{snr_db:g}" for snr_db in evaluation.snrs_db)
+    snrs_db = evaluation.snrs_db
     missing = [f"Not scored, because it did not start: {line}\n" for line in evaluation.missing]
     what = fill(
         f"Means over {len(evaluation.part('noisy'))} mixtures of {len(VOICES)} voices and {len(kinds)} kinds "
-        f"of noise at {low} to {high} dB SNR; higher is better. Our models are in bold. A system with ▲ is "
+        f"of noise at {snrs_db[0]:g} to {snrs_db[-1]:g} dB SNR; higher is better. Our models are in bold. A system with ▲ is "
         f"better than **{default}** file by file, one with ▼ worse; without a mark it is a draw (the 95 % "
         "interval of the difference contains 0).",
         width=100,
