@@ -54,7 +54,10 @@ model: .venv/develop
 
 evaluate: .venv/develop
 	$(PIP) --no-deps -r evaluation/peers.txt
-	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation default=$(MODEL)
+	$(PIP) -r evaluation/recogniser.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation default=default live=live
+	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation.recognition default=default live=live
+	$(BIN)/python -m evaluation.samples
 
 # This takes about an hour on two cores, most of it in memory and scaling. Each name also runs by itself.
 bench: .venv/develop
