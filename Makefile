@@ -89,6 +89,6 @@ clean:
 	@touch $@
 
 .venv/develop: pyproject.toml constraints-dev.txt examples/agents.txt | .venv/bin/python
-	$(PIP) -c constraints-dev.txt -e '.[cpu,av,export,live,plot,urls,ray,training,bench,test,lint]'
+	$(PIP) -c constraints-dev.txt -e '.[cpu,av,export,live,plot,urls,ray,serve,training,bench,test,lint]'
 	$(PIP) --no-deps -r examples/agents.txt
 	@touch $@ .venv/runtime

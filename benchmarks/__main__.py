@@ -148,6 +148,22 @@ def live(
 
 
 @app.command()
+def serve(
+    context: typer.Context,
+    clients: Annotated[int, typer.Option(min=1, help="uploads at a time")] = 50,
+    minutes: Annotated[float, typer.Option(help="of the uploads")] = 2.0,
+    streams: Annotated[list[int], typer.Option(min=1, help="at a time; repeatable")] = [10, 20],  # noqa: B006
+    stream_minutes: Annotated[float, typer.Option(help="of each number of streams")] = 5.0,
+) -> None:
+    """The service on loopback: statuses, lateness of streams in real time, memory. Prints the numbers."""
+    from benchmarks.serve import measure
+
+    settings = {"clients": clients, "minutes": minutes, "streams": streams}
+    _record(context, measure, **settings, stream_minutes=stream_minutes)
+    typer.echo((context.obj / "serve.json").read_text(encoding="utf-8"))
+
+
+@app.command()
 def profile(
     context: typer.Context,
     network: Networks = BOTH,
