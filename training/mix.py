@@ -59,6 +59,7 @@ SLOWEST, FASTEST = 0.85, 1.3
 SLOTS = 16  # clips joined to one row of speech
 CLEAN_SHARE = 0.06
 RECORDED_ROOMS = 0.5  # share of the rooms, where the bank has impulse responses
+LONG_PAUSES_SHARE = 0.15  # rows in which noise is heard alone for up to 5 s
 MAX_CREST = 12.0  # of noise at its nominal SNR
 
 
@@ -105,8 +106,9 @@ class Mixer:
         else:
             picked = self._readers(draw, rows)
         clips = self._bank.choose(draw, picked, SLOTS)
-        gaps = draw.log_uniform(rows, SLOTS, low=500, high=16_000).long()
-        speech = self._bank.timeline(clips, gaps, draw.uniform(rows), length)
+        gaps = draw.log_uniform(rows, SLOTS, low=500, high=16_000)
+        gaps = gaps * (1 + 4 * draw.chance(LONG_PAUSES_SHARE, rows, 1))
+        speech = self._bank.timeline(clips, gaps.long(), draw.uniform(rows), length)
         speed = draw.log_uniform(rows, low=SLOWEST, high=FASTEST)
         speed = torch.where(draw.chance(0.35, rows), torch.ones_like(speed), speed)
         speech = resample(speech, speed, self._n_samples)
