@@ -252,8 +252,7 @@ class Enhancer:
                 f"this file has the interface {self.spec.interface!r} and cannot run live; use the "
                 "bundled model 'live', or export a causal checkpoint with --interface stream"
             )
-        model = self._model
-        return Stream(model.run, model.spec, sample_rate, channels=channels, strength=strength)
+        return self._model.stream(sample_rate, channels, strength)
 
     def _enhance_channel(
         self, samples: NDArray[np.floating], sample_rate: float, run: Enhance, share: float
