@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
-from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
+from fsnp_onnx.cli.console import VersionOption, flag, new_app, run, writing_output
 from fsnp_onnx.errors import FsnpError
 from fsnp_onnx.runtime.bundled import DEFAULT_MODEL, model_path
 from fsnp_onnx.runtime.cpus import available_cpus
@@ -50,7 +50,8 @@ def doctor(
     The exit code is 1 when the model cannot be run here.
     """
     findings = examine(model_path(model))
-    typer.echo(json.dumps(findings) if as_json else "\n".join(_lines(findings)))
+    with writing_output():
+        typer.echo(json.dumps(findings) if as_json else "\n".join(_lines(findings)))
     if findings["errors"]:
         raise typer.Exit(1)
 
