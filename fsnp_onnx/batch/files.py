@@ -205,8 +205,6 @@ def _fill(
 
 
 def _check_beside(settings: Settings, plan: Plan, journal: Path | None, *, force: bool) -> None:
-    if settings.plot:
-        check_plot(settings.plot)
     others = [journal] if journal else []
     for argument, path in settings.beside().items():
         if len(plan) > 1:
@@ -217,6 +215,8 @@ def _check_beside(settings: Settings, plan: Plan, journal: Path | None, *, force
             problem = f"is another output of this run; give another file for the {argument}"
             raise OutputError(f"{path} {problem}")
         others.append(path)
+    if settings.plot:
+        check_plot(settings.plot)
 
 
 def _engine(

@@ -60,7 +60,8 @@ def stream(
     hop, n_late = opened.spec.stft.hop_length, opened.spec.latency_samples or 0
     batch, n_samples = noisy.shape
     fed = np.pad(noisy, ((0, 0), (0, n_late + -n_samples % hop)))
-    state, enhanced, start = opened.first_state(batch), [], 0
+    n_state = opened.spec.state.size if opened.spec.state else 0
+    state, enhanced, start = np.zeros((batch, n_state), np.float32), [], 0
     while start < fed.shape[1]:
         stop = start + next(hops_per_call) * hop
         piece, state = opened.run(fed[:, start:stop], state)

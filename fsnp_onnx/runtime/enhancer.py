@@ -211,12 +211,12 @@ class Enhancer:
         source, target = as_file("input", input, "read"), as_file("output", output, "write")
         picture, removed = (None if path is None else Path(path) for path in (plot, residual))
         kept = [path for path in (source, self._path) if isinstance(path, Path)]
-        if picture:
-            check_plot(picture)
         for path in (target, picture, removed):
             if isinstance(path, Path):
                 require_free(path, kept, force=force)
                 kept.append(path)
+        if picture:
+            check_plot(picture)
         return enhance_recording(
             self, source, target, plot=picture, residual=removed, strict=strict, **options
         )
