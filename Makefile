@@ -25,7 +25,8 @@ page:
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: .venv/develop
-	$(PYTEST)
+	$(PYTEST) -m "not realtime"
+	$(BIN)/python -m pytest -m realtime
 
 test-fast: .venv/develop
 	$(PYTEST) -m "not slow and not cluster"

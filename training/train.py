@@ -152,10 +152,11 @@ def validate(network: FullSubNetPlus, noisy: Tensor, target: Tensor) -> dict[str
         scale = spectrum.abs().mean((1, 2), keepdim=True) + 1e-9
         losses.append(spectral_loss(result, stft(some_target), scale))
         enhanced.append(istft(result, noisy.shape[-1]))
+    heard = target.any(-1)  # in a long pause there is no speech to compare with
     return {
         "validation_loss": torch.stack(losses).mean().item(),
-        "si_sdr_noisy_db": si_sdr_db(noisy, target).mean().item(),
-        "si_sdr_enhanced_db": si_sdr_db(torch.cat(enhanced), target).mean().item(),
+        "si_sdr_noisy_db": si_sdr_db(noisy[heard], target[heard]).mean().item(),
+        "si_sdr_enhanced_db": si_sdr_db(torch.cat(enhanced)[heard], target[heard]).mean().item(),
     }
 
 

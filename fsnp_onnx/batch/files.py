@@ -131,7 +131,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         >>> from fsnp_onnx import Done, enhance_files
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     for result in enhance_files("samples", folder, model="tests/data/unity.onnx"):
-        ...         if isinstance(result, Done) and "hum" in result.input:
+        ...         if isinstance(result, Done) and "hum_5db_noisy" in result.input:
         ...             print(result.input, result.sample_rate, result.clipped)
         samples/hum_5db_noisy.flac 16000 0
     """

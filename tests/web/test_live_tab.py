@@ -23,7 +23,7 @@ QUANTUM = 128  # samples that a browser plays at a time
 
 Samples = NDArray[np.float32]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.realtime]
 
 
 def begin(page: Page) -> None:
