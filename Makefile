@@ -1,4 +1,4 @@
-# make demo: enhance a recording.   make test: the whole suite.   make check: linters and suite.
+# make demo: enhance a recording.   make page: the web page.   make test: the whole suite.   make check: linters and suite.
 # make test-fast: the tests of a minute.   make test-wheel: the installed wheel, oldest dependencies.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,12 +10,16 @@ MODEL ?= fsnp_onnx/models/default.onnx
 MINUTES ?= 120
 VOICE_MINUTES ?= 20
 
-.PHONY: demo test test-fast test-wheel lint check clean train-data train model evaluate bench
+.PHONY: demo page test test-fast test-wheel lint check clean train-data train model evaluate bench
 
 demo: .venv/runtime
 	@mkdir -p demo
 	$(BIN)/fsnp-enhance samples/hum_5db_noisy.flac -o demo/enhanced.flac --plot demo/spectrograms.png --force
 	@echo "listen to demo/enhanced.flac, look at demo/spectrograms.png"
+
+page:
+	cd web && npm ci --ignore-scripts && npm run build
+	@echo "web/dist is the page; serve it with any web server"
 
 # Two processes, as most tests use one thread; a file's tests share the networks that it exports.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -60,7 +64,7 @@ bench: .venv/develop
 	done
 
 clean:
-	rm -rf .venv demo build dist
+	rm -rf .venv demo build dist web/dist web/node_modules
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
