@@ -10,7 +10,7 @@ MODEL ?= fsnp_onnx/models/default.onnx
 MINUTES ?= 120
 VOICE_MINUTES ?= 20
 
-.PHONY: demo page test test-fast test-wheel lint check clean train-data train model evaluate bench
+.PHONY: demo page test test-fast test-wheel lint check clean train-data train model evaluate bench cuda-pack cuda-check cuda-page
 
 demo: .venv/runtime
 	@mkdir -p demo
@@ -54,7 +54,10 @@ model: .venv/develop
 
 evaluate: .venv/develop
 	$(PIP) --no-deps -r evaluation/peers.txt
-	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation default=$(MODEL)
+	$(PIP) -r evaluation/recogniser.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation default=default live=live
+	OMP_NUM_THREADS=1 $(BIN)/python -m evaluation.recognition default=default live=live
+	$(BIN)/python -m evaluation.samples
 
 # This takes about an hour on two cores, most of it in memory and scaling. Each name also runs by itself.
 bench: .venv/develop
@@ -62,6 +65,17 @@ bench: .venv/develop
 	for name in speed memory cold-start profile gemm scaling live peers; do \
 	  $(BIN)/python -m benchmarks $$name || exit 1; \
 	done
+
+# The check on CUDA: pack here; copy the parts in build/ to a machine that has a GPU, and check there.
+PYTHONS ?= 3.12
+cuda-pack: .venv/develop
+	$(BIN)/python -m benchmarks cuda-pack $(PYTHONS:%=--python %)
+
+cuda-check:
+	bash build/cuda-check/run.sh --out benchmarks/results/cuda.json
+
+cuda-page: .venv/develop
+	$(BIN)/python -m benchmarks cuda-page
 
 clean:
 	rm -rf .venv demo build dist web/dist web/node_modules
@@ -75,6 +89,6 @@ clean:
 	@touch $@
 
 .venv/develop: pyproject.toml constraints-dev.txt examples/agents.txt | .venv/bin/python
-	$(PIP) -c constraints-dev.txt -e '.[cpu,av,export,live,plot,urls,ray,training,bench,test,lint]'
+	$(PIP) -c constraints-dev.txt -e '.[cpu,av,export,live,plot,urls,ray,serve,training,bench,test,lint]'
 	$(PIP) --no-deps -r examples/agents.txt
 	@touch $@ .venv/runtime

@@ -12,6 +12,7 @@ leads to RESULTS-NAME.md. `python -m benchmarks report` writes the page without 
     scaling.py    over threads of one session, and over jobs of fsnp-enhance
     peers.py      real-time factor of other enhancers, beside their quality
     profile.py    where the time goes, by stage and operator
+    cuda/         the check on a machine that has a GPU and no network, and docs/cuda.md
     report.py     JSON -> RESULTS.md, with sections.py (one per benchmark), goals.py and figures.py
 
 They share machine.py (description of the machine), rounds.py (systems take turns), networks.py

@@ -4,8 +4,10 @@ import json
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -146,6 +148,22 @@ def live(
 
 
 @app.command()
+def serve(
+    context: typer.Context,
+    clients: Annotated[int, typer.Option(min=1, help="uploads at a time")] = 50,
+    minutes: Annotated[float, typer.Option(help="of the uploads")] = 2.0,
+    streams: Annotated[list[int], typer.Option(min=1, help="at a time; repeatable")] = [10, 20],  # noqa: B006
+    stream_minutes: Annotated[float, typer.Option(help="of each number of streams")] = 5.0,
+) -> None:
+    """The service on loopback: statuses, lateness of streams in real time, memory. Prints the numbers."""
+    from benchmarks.serve import measure
+
+    settings = {"clients": clients, "minutes": minutes, "streams": streams}
+    _record(context, measure, **settings, stream_minutes=stream_minutes)
+    typer.echo((context.obj / "serve.json").read_text(encoding="utf-8"))
+
+
+@app.command()
 def profile(
     context: typer.Context,
     network: Networks = BOTH,
@@ -158,6 +176,34 @@ def profile(
 
     per_network = _per_network(network, measure)
     _record(context, per_network, threads=threads, seconds=seconds, repeats=repeats)
+
+
+@app.command()
+def cuda_pack(
+    folder: Annotated[Path, typer.Option(help="for the other machine")] = Path("build/cuda-check"),
+    python: Annotated[
+        list[str] | None, typer.Option(help="its version of Python, for the wheels; repeatable")
+    ] = None,
+    part_mb: Annotated[float, typer.Option(min=0.001, help="size of a part")] = 55.0,
+) -> None:
+    """Pack files, references and wheels for a machine that has a GPU and no network."""
+    from benchmarks.cuda.pack import GOLDEN, bundled, cut, download, golden, write
+
+    with tempfile.TemporaryDirectory() as exported:
+        names = sorted(file.stem for file in GOLDEN.glob("*.npz"))
+        write(folder, chain(golden(names, Path(exported)), bundled()))
+    download(folder, python or [])
+    for part in cut(folder, part_mb):
+        typer.echo(f"wrote {part}")
+
+
+@app.command()
+def cuda_page(context: typer.Context) -> None:
+    """Write the tables of docs/cuda.md from cuda.json among the results."""
+    from benchmarks.cuda.page import PAGE, write_page
+
+    write_page(context.obj / "cuda.json")
+    typer.echo(f"wrote {PAGE}")
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """Time of a hop of a live stream on one thread, against the hop itself; memory over an hour."""
 
 import resource
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.networks import WORK
@@ -81,19 +79,8 @@ def _exported(size: str) -> Iterator[tuple[str, Path]]:
 
 def _hops_ms(path: Path, minutes: float) -> dict[str, float]:
     model = StreamModel(Session(path, CPU, threads=1, device_id=0))
-    hop = model.spec.stft.hop_length
-    noisy, _ = noisy_speech(60)
-    state, seconds = model.first_state(1), []
-    for index in range(round(minutes * 60 * 16000 / hop)):
-        start = index * hop % (noisy.size - hop)
-        piece = noisy[None, start : start + hop]
-        started = time.perf_counter()
-        _, state = model.run(piece, state)
-        seconds.append(time.perf_counter() - started)
-    return _summary(1000 * np.array(seconds))
-
-
-def _summary(milliseconds: NDArray[np.float64]) -> dict[str, float]:
+    noisy, rate = noisy_speech(60)
+    milliseconds = 1000 * model.time_hops(np.resize(noisy, round(minutes * 60 * rate)))
     median, late = np.percentile(milliseconds, [50, 99])
     return {"median": float(median), "p99": float(late), "largest": float(milliseconds.max())}
 

@@ -9,9 +9,13 @@
     tables.py     means, intervals and leads as Markdown tables
     figure.py     scores over SNR
     report.py     results/quality.json -> docs/quality.md and its figure
+    passages.py   English speech with its words, clean and in noise
+    recognition.py  word errors of a recogniser before and after -> results/recognition.json
+    word_errors.py  how they are counted, and their part of docs/quality.md
+    samples.py    recordings to listen to, before and after -> samples/
     mulca.py      results/mulca.json -> the tables and the figure of docs/mulca.md
 
-`python -m evaluation NAME=MODEL.onnx` measures and writes the page. `python -m evaluation.report` writes
+`python -m evaluation default=default live=live` measures and writes the page. `python -m evaluation.report` writes
 the page again from results/quality.json. Fetched packages, enhanced speech and cached scores lie in
 evaluation/data, which git ignores.
 """

@@ -1,4 +1,4 @@
-"""`python -m evaluation [NAME=]MODEL.onnx ...`: fetch, mix, score, report."""
+"""`python -m evaluation [NAME=]MODEL ...`: fetch, mix, score, report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,10 @@ from training.recording import SAMPLE_RATE
 
 def main(
     models: Annotated[
-        list[str], typer.Argument(metavar="[NAME=]MODEL.onnx", help="The default model first.")
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]MODEL", help="A file, default or live; the default model first."
+        ),
     ],
     data: Annotated[
         Path, typer.Option(help="Folder for packages, enhanced speech and cached scores.")
@@ -51,7 +54,7 @@ def main(
 
 def _parse(argument: str) -> System:
     name, _, path = argument.rpartition("=")
-    return model(name or Path(path).stem, Path(path))
+    return model(name or Path(path).stem, path)
 
 
 def _evaluate(own: list[System], data: Path, processes: int) -> Evaluation:

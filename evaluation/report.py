@@ -1,4 +1,4 @@
-"""results/quality.json -> docs/quality.md and its figure: the page shows what the JSON holds.
+"""results/*.json -> docs/quality.md and its figure: the page shows what they hold.
 
 `python -m evaluation.report` writes both again without measuring.
 """
@@ -18,13 +18,17 @@ from evaluation.metrics import SI_SDR_LIMIT_DB
 from evaluation.mixtures import LEVELS_DBFS, PEAKS_DBFS, Item
 from evaluation.result import DOCS, RESULTS, Evaluation, read_evaluation
 from evaluation.tables import (
+    ALLOWED_PESQ,
+    CLEAN_SI_SDR_DB,
     clean_table,
-    gain_table,
     group_table,
+    harm_table,
     lead_table,
     level_table,
+    overview_table,
     score_table,
 )
+from evaluation.word_errors import recognition_section
 
 FIGURE_METRICS = ("pesq", "stoi", "si_sdr_db", "ovrl")
 GROUPS: tuple[tuple[str, tuple[str, ...], Callable[[Item], str]], ...] = (
@@ -47,25 +51,92 @@ def write_report(
     evaluation = read_evaluation(results / "quality.json")
     draw(evaluation, FIGURE_METRICS, docs / "quality.png")
     data = os.path.relpath(results / "quality.json", docs)
-    (docs / "quality.md").write_text(_page(evaluation, data), encoding="utf-8")
+    (docs / "quality.md").write_text(_page(evaluation, results, data), encoding="utf-8")
 
 
-def _page(evaluation: Evaluation, data: str) -> str:
+def _page(evaluation: Evaluation, results: Path, data: str) -> str:
     parts = [
-        _introduction(evaluation),
+        _summary(evaluation),
+        _harm(evaluation),
+        recognition_section(results),
         _scores(evaluation),
-        _other_speech(evaluation),
+        _clean_and_levels(evaluation),
         *(
             "\n".join([f"## By {name}\n", *(group_table(evaluation, key, group) for key in keys)])
             for name, keys, group in GROUPS
         ),
+        _set(evaluation),
         _limits(),
         _reproduction(evaluation, data),
     ]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
-def _introduction(evaluation: Evaluation) -> str:
+def _summary(evaluation: Evaluation) -> str:
+    """The one table and the one picture."""
+    default = evaluation.models[0]
+    kinds = {item.noise for item in evaluation.part("noisy")}
+    snrs_db = evaluation.snrs_db
+    missing = [f"Not scored, because it did not start: {line}\n" for line in evaluation.missing]
+    what = fill(
+        f"Means over {len(evaluation.part('noisy'))} mixtures of {len(VOICES)} voices and {len(kinds)} kinds "
+        f"of noise at {snrs_db[0]:g} to {snrs_db[-1]:g} dB SNR; higher is better. Our models are in bold. A system with ▲ is "
+        f"better than **{default}** file by file, one with ▼ worse; without a mark it is a draw (the 95 % "
+        "interval of the difference contains 0).",
+        width=100,
+    )
+    return f"""# Quality
+
+{what}
+
+{overview_table(evaluation, FIGURE_METRICS)}
+![Scores over SNR](quality.png)
+
+Listen: [samples](../samples/README.md). All that follows is detail. `python -m evaluation`
+measures all numbers and writes this page.
+{"".join(missing)}"""
+
+
+def _harm(evaluation: Evaluation) -> str:
+    return f"""## Do the models harm good recordings?
+
+Difference from the input at {evaluation.snrs_db[-1]:g} dB SNR and on clean speech, means over files. "!" marks a
+score that falls below the input's, for PESQ-WB by more than {ALLOWED_PESQ:g}. SI-SDR on clean speech is the
+output's own and should be {CLEAN_SI_SDR_DB:g} dB or more.
+
+{harm_table(evaluation)}"""
+
+
+def _scores(evaluation: Evaluation) -> str:
+    leads = [lead_table(evaluation, model, FIGURE_METRICS) for model in evaluation.models]
+    return f"""## All scores
+
+Brackets hold the 95 % bootstrap interval over files.
+[training/README.md](../training/README.md) has the history of our models.
+
+{score_table(evaluation, ("pesq", "stoi", "si_sdr_db"))}
+{score_table(evaluation, ("sig", "bak", "ovrl", "p808"))}
+## Differences file by file
+
+An interval that contains 0 is a draw.
+
+{chr(10).join(leads)}"""
+
+
+def _clean_and_levels(evaluation: Evaluation) -> str:
+    n_levels = len(evaluation.part("level")) // len(PEAKS_DBFS)
+    return f"""## Clean, quiet and loud speech
+
+Clean speech of {len(evaluation.part("clean"))} voices, compared with itself after enhancement.
+SI-SDR stops at {SI_SDR_LIMIT_DB:g} dB.
+
+{clean_table(evaluation)}
+The same {n_levels} mixtures with their peak at other levels, PESQ-WB / SI-SDR in dB:
+
+{level_table(evaluation)}"""
+
+
+def _set(evaluation: Evaluation) -> str:
     noisy = evaluation.part("noisy")
     kinds = ", ".join(dict.fromkeys(item.noise for item in noisy))
     rooms = sum(item.reverberant for item in noisy)
@@ -79,50 +150,11 @@ def _introduction(evaluation: Evaluation) -> str:
         "It hears one of the voices, which is marked.",
         width=100,
     )
-    return f"""# Quality
-
-`python -m evaluation` measures all numbers and writes this page. Scores of unchanged mixtures and
-systems come from its cache. `make evaluate` runs it for the bundled model.
+    return f"""## The set
 
 {what}
 
 {table(["voice", "language", "Debian package", "note"], voices)}"""
-
-
-def _scores(evaluation: Evaluation) -> str:
-    missing = [f"Not scored, because it did not start: {line}\n" for line in evaluation.missing]
-    return f"""## Scores
-
-Means over {len(evaluation.part("noisy"))} mixtures. Brackets hold the 95 % bootstrap interval over
-files. Our models are in bold ([training/README.md](../training/README.md) has their history).
-
-{score_table(evaluation, ("pesq", "stoi", "si_sdr_db"))}
-{score_table(evaluation, ("sig", "bak", "ovrl", "p808"))}
-{"".join(missing)}![Scores over SNR](quality.png)
-
-Lead of **{evaluation.models[0]}** over the others, file by file. An interval that contains 0 is a
-draw.
-
-{lead_table(evaluation, FIGURE_METRICS)}"""
-
-
-def _other_speech(evaluation: Evaluation) -> str:
-    """What a model has to keep beyond a good mean."""
-    highest_db = evaluation.snrs_db[-1]
-    quiet = [item for item in evaluation.part("noisy") if item.snr_db == highest_db]
-    n_levels = len(evaluation.part("level")) // len(PEAKS_DBFS)
-    return f"""## Nearly clean, clean, quiet and loud speech
-
-Gain over the input at {highest_db:g} dB, {len(quiet)} mixtures. Below 0 the model does harm.
-
-{gain_table(evaluation, quiet)}
-Clean speech of {len(evaluation.part("clean"))} voices, compared with itself after enhancement.
-SI-SDR stops at {SI_SDR_LIMIT_DB:g} dB.
-
-{clean_table(evaluation)}
-The same {n_levels} mixtures with their peak at other levels, PESQ-WB / SI-SDR in dB:
-
-{level_table(evaluation)}"""
 
 
 def _limits() -> str:
@@ -138,7 +170,7 @@ def _limits() -> str:
  - Some recordings have a hiss of their own, 30 to 40 dB below the speech. The hiss is part of the
    target. A system that removes it loses SI-SDR and PESQ-WB.
  - The peers were trained on other and far more speech and noise. DeepFilterNet3 and RNNoise work at
-   48 kHz and get a resampled signal. WebRTC and SpeexDSP get 16-bit samples. The high-pass filters
+   48 kHz and get a resampled signal. Hush is trained to remove other talkers too. WebRTC and SpeexDSP get 16-bit samples. The high-pass filters
    of WebRTC and RNNoise change the phase; SI-SDR penalises this, listeners do not hear it. Every
    system gets the level as it comes. Some systems need seconds to adapt to a low level (see the
    table of levels), and a mixture lasts only ten.
@@ -150,7 +182,8 @@ def _reproduction(evaluation: Evaluation, data: str) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in evaluation.versions.items())
     return f"""## How it was measured
 
-Run `make evaluate`, or `python -m evaluation NAME=MODEL.onnx`. The scores of all
+Run `make evaluate`, or `python -m evaluation default=default live=live`. A model is a file or the name of a
+bundled one. Scores of unchanged mixtures and systems come from the cache. The scores of all
 {len(evaluation.items)} files are in [{Path(data).name}]({data}). Machine: {evaluation.machine}.
 Versions: {versions}.
 """

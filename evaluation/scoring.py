@@ -15,6 +15,7 @@ import soundfile
 from evaluation.metrics import PACKAGES, score
 from evaluation.mixtures import Mixture
 from fsnp_onnx import Enhancer
+from fsnp_onnx.runtime.bundled import model_path
 from training.recording import SAMPLE_RATE, Wave
 
 Enhance = Callable[[Wave], Wave]
@@ -41,13 +42,14 @@ def unprocessed() -> System:
     return System("noisy", "noisy", _open_unprocessed)
 
 
-def model(title: str, path: Path) -> System:
-    """One of our models, run through `Enhancer`.
+def model(title: str, name_or_path: str | Path) -> System:
+    """One of our models, run through `Enhancer`, which removes the latency of a live one.
 
     Args:
         title: Name in tables.
-        path: An ONNX file written by the exporter.
+        name_or_path: "default", "live", or an ONNX file written by the exporter.
     """
+    path = model_path(name_or_path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return System(title, f"model-{digest}", functools.partial(_open_model, path))
 

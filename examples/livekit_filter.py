@@ -3,7 +3,7 @@
     pip install 'fsnp-onnx[cpu,live]' livekit
 
     from livekit import rtc
-    stream = rtc.AudioStream(track, noise_cancellation=NoiseFilter("live.onnx"))
+    stream = rtc.AudioStream(track, noise_cancellation=NoiseFilter("live"))
 
 Frames go out as long as they came in. What they hold is late by `Stream.latency_s`.
 """
@@ -22,7 +22,7 @@ class NoiseFilter(rtc.FrameProcessor[rtc.AudioFrame]):
     """Enhances the audio of one track, frames of any length, rate and number of channels."""
 
     def __init__(self, model: str, strength: float = 1.0) -> None:
-        """Open a stream file; one thread is enough for one track."""
+        """Open "live" or a stream file; one thread is enough for one track."""
         self._enhancer = Enhancer(model, threads=1)
         self._strength = strength
         self._enabled = True

@@ -2,7 +2,7 @@
 
 pip install 'fsnp-onnx[cpu,live]' pipecat-ai
 
-TransportParams(audio_in_enabled=True, audio_in_filter=NoiseFilter("live.onnx"))
+TransportParams(audio_in_enabled=True, audio_in_filter=NoiseFilter("live"))
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class NoiseFilter(BaseAudioFilter):
     """Enhances 16-bit mono audio as it comes; the first output is late by `Stream.latency_s`."""
 
     def __init__(self, model: str, strength: float = 1.0) -> None:
-        """Open a stream file; one thread is enough for one speaker."""
+        """Open "live" or a stream file; one thread is enough for one speaker."""
         self._enhancer = Enhancer(model, threads=1)
         self._strength = strength
         self._enabled = True

@@ -113,5 +113,8 @@ class VerificationError(FsnpError, ArithmeticError):
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return the message of an error as one line, in which nothing commands a terminal."""
+    text = " ".join(str(error).split())
+    # A lone surrogate stands for a byte of a name that is not UTF-8; the console escapes it.
+    shown = (c if c.isprintable() or "\ud800" <= c <= "\udfff" else "?" for c in text)
+    return "".join(shown) or type(error).__name__

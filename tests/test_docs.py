@@ -31,7 +31,7 @@ SAMPLE = ROOT / "samples" / "hiss_0db_noisy.flac"
 GOLDEN = ROOT / "tests" / "data" / "golden" / "tsse_wide"
 MODEL = ROOT / "fsnp_onnx" / "models" / "default.onnx"
 EXECUTED = {
-    "python": DOCUMENTS,
+    "python": [d for d in DOCUMENTS if d.name != "serve.md"],  # tests/serve runs it at a service
     "sh": [README, ROOT / "docs" / "scaling.md", ROOT / "docs" / "live.md"],
 }
 # What a ```console block shows and no test runs: it installs something, or needs a cluster, a bucket,
@@ -187,13 +187,6 @@ def test_the_clients_of_the_format_page_give_the_samples_that_the_package_gives(
     np.testing.assert_allclose(
         enhanced, Enhancer(file).enhance(noisy, sample_rate), rtol=0, atol=1e-6
     )
-
-
-def test_the_enhanced_sample_is_what_the_bundled_model_gives() -> None:
-    noisy, sample_rate = soundfile.read(SAMPLE, dtype="float32")
-    shown, _ = soundfile.read(SAMPLE.with_name("hiss_0db_enhanced.flac"), dtype="float32")
-    enhanced = Enhancer().enhance(noisy, sample_rate)
-    np.testing.assert_allclose(enhanced, shown, rtol=0, atol=1 / 32768)  # one step of 16 bits
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -23,22 +23,27 @@ class Clips(NamedTuple):
 
 
 class Bank:
-    """All clips as one int16 tensor, in groups by source."""
+    """All clips as one int16 tensor, in groups by source: 115 MB an hour, on the device."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         self.groups: dict[str, range] = {}  # of clip numbers
-        parts, tables, start, n_clips = [], [], 0, 0
+        n_samples = sum(map(sum, index.values()))
+        self.samples = torch.empty(n_samples, dtype=torch.int16, device=device)
+        tables, start, n_clips = [], 0, 0
         for name, lengths in index.items():
             samples, _ = soundfile.read(folder / f"{name}.flac", dtype="int16")
+            if len(samples) != sum(lengths):
+                raise OSError(
+                    f"{folder / name}.flac is not as the index says; run training.prepare"
+                )
             ends = torch.tensor(lengths).cumsum(0)
             offsets = start + ends - torch.tensor(lengths)
             tables.append(Clips(offsets, torch.tensor(lengths)))
             self.groups[name] = range(n_clips, n_clips + len(lengths))
             n_clips += len(lengths)
-            parts.append(torch.from_numpy(samples))
+            self.samples[start : start + len(samples)] = torch.from_numpy(samples)
             start += len(samples)
-        self.samples = torch.cat(parts).to(device)
         columns = zip(*tables, strict=True)
         self._clips = Clips(*(torch.cat(column).to(device) for column in columns))
 
@@ -53,6 +58,12 @@ class Bank:
         count = torch.tensor([len(r) for r in ranges], device=draw.device)[:, None]
         index = first + (draw.uniform(len(groups), slots) * count).long()
         return Clips(self._clips.offsets[index], self._clips.lengths[index])
+
+    def heads(self, clips: Clips, n_samples: int) -> Tensor:
+        """Return the first N samples of clips [B], zeros behind their ends, float32 [B, N]."""
+        time = torch.arange(n_samples, device=self.samples.device)
+        index = (clips.offsets[:, None] + time).clamp(max=len(self.samples) - 1)
+        return self.samples[index] / 32768.0 * (time < clips.lengths[:, None])
 
     def timeline(self, clips: Clips, gaps: Tensor, first: Tensor, n_samples: int) -> Tensor:
         """Join the clips of each row and cut one window out of it.

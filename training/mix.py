@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from training import noise as noises
-from training.bank import Bank, resample
+from training.bank import Bank, Clips, resample
 from training.draw import Draw
 from training.filters import (
     EARLY_SAMPLES,
+    ROOM_SAMPLES,
     band,
     convolve,
     equaliser,
@@ -57,6 +58,8 @@ NOISE_SHARES = {
 SLOWEST, FASTEST = 0.85, 1.3
 SLOTS = 16  # clips joined to one row of speech
 CLEAN_SHARE = 0.06
+RECORDED_ROOMS = 0.5  # share of the rooms, where the bank has impulse responses
+LONG_PAUSES_SHARE = 0.15  # rows in which noise is heard alone for up to 5 s
 MAX_CREST = 12.0  # of noise at its nominal SNR
 
 
@@ -78,7 +81,7 @@ class Mixer:
         draw = Draw(self._seed * 1_000_003 + step, self._bank.samples.device)
         speech = self._speech(draw, rows, varied=True)
         noise = self._noise(draw, rows)
-        reverberant, target, noise = _in_rooms(draw, speech, noise)
+        reverberant, target, noise = self._in_rooms(draw, speech, noise)
         noise = _levelled(noise) * _speech_level(reverberant) * from_db(-_snr_db(draw, rows))
         hiss = draw.normal(*noise.shape) * _speech_level(reverberant)
         hiss = hiss * from_db(draw.uniform(rows, 1, low=-70, high=-40))
@@ -103,8 +106,9 @@ class Mixer:
         else:
             picked = self._readers(draw, rows)
         clips = self._bank.choose(draw, picked, SLOTS)
-        gaps = draw.log_uniform(rows, SLOTS, low=500, high=16_000).long()
-        speech = self._bank.timeline(clips, gaps, draw.uniform(rows), length)
+        gaps = draw.log_uniform(rows, SLOTS, low=500, high=16_000)
+        gaps = gaps * (1 + 4 * draw.chance(LONG_PAUSES_SHARE, rows, 1))
+        speech = self._bank.timeline(clips, gaps.long(), draw.uniform(rows), length)
         speed = draw.log_uniform(rows, low=SLOWEST, high=FASTEST)
         speed = torch.where(draw.chance(0.35, rows), torch.ones_like(speed), speed)
         speech = resample(speech, speed, self._n_samples)
@@ -114,10 +118,32 @@ class Mixer:
             speech = shift_formants(speech, torch.where(draw.chance(0.5, rows), plain, factor))
         return speech
 
+    def _in_rooms(self, draw: Draw, speech: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reverberate some rows: speech [B, N] -> (reverberant, target), and noise of its own."""
+        rows = len(speech)
+        room = self._rooms(draw, rows)
+        dry = torch.zeros_like(room)
+        dry[:, 0] = 1.0
+        room = torch.where(draw.chance(0.45, rows, 1), room, dry)
+        early = room.clone()
+        early[:, EARLY_SAMPLES:] = 0
+        noise_room = torch.where(draw.chance(0.35, rows, 1), self._rooms(draw, rows), dry)
+        return convolve(speech, room), convolve(speech, early), convolve(noise, noise_room)
+
+    def _rooms(self, draw: Draw, rows: int) -> Tensor:
+        """Impulse responses [rows, ROOM_SAMPLES], some of them recorded where the bank has them."""
+        made = rooms(draw, rows)
+        if "rirs" not in self._bank.groups:
+            return made
+        clips = self._bank.choose(draw, ["rirs"] * rows, 1)
+        recorded = self._bank.heads(Clips(*(table[:, 0] for table in clips)), ROOM_SAMPLES)
+        recorded = recorded / recorded.abs().amax(1, keepdim=True)
+        return torch.where(draw.chance(RECORDED_ROOMS, rows, 1), recorded, made)
+
     def _noise(self, draw: Draw, rows: int) -> Tensor:
         """Noise [rows, N] of unit level: one kind a row, sometimes with a second one below."""
         kinds = self._kinds(draw)
-        shares = {k: s for k, s in NOISE_SHARES.items() if k != "recorded" or self._recorded}
+        shares = {kind: share for kind, share in NOISE_SHARES.items() if self._can_make(kind)}
         picked = draw.host_choices(list(shares.values()), rows)
         parts = []
         for index, kind in enumerate(shares):
@@ -134,6 +160,12 @@ class Mixer:
         noise = noise + second * draw.chance(0.35, rows, 1)
         order = draw.uniform(rows).argsort()
         return noise[order]
+
+    def _can_make(self, kind: str) -> bool:
+        """Whether the bank has what a kind of noise is made from."""
+        if kind == "recorded":
+            return bool(self._recorded)
+        return "loop" not in kind or "sonic" in self._bank.groups
 
     def _kinds(self, draw: Draw) -> dict[str, Callable[[int], Tensor]]:
         """The kinds of noise, each a function of the number of rows."""
@@ -170,19 +202,6 @@ class Mixer:
 
 def _one_of(draw: Draw, groups: list[str]) -> str:
     return groups[draw.host_choices([1.0] * len(groups), 1)[0]]
-
-
-def _in_rooms(draw: Draw, speech: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Reverberate some rows: speech [B, N] -> (reverberant, target), and noise of its own."""
-    rows = len(speech)
-    room = rooms(draw, rows)
-    dry = torch.zeros_like(room)
-    dry[:, 0] = 1.0
-    room = torch.where(draw.chance(0.45, rows, 1), room, dry)
-    early = room.clone()
-    early[:, EARLY_SAMPLES:] = 0
-    noise_room = torch.where(draw.chance(0.35, rows, 1), rooms(draw, rows), dry)
-    return convolve(speech, room), convolve(speech, early), convolve(noise, noise_room)
 
 
 def _levelled(noise: Tensor) -> Tensor:

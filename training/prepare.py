@@ -1,8 +1,9 @@
-"""Turn the fetched packages into the bank: one FLAC file per source and an index of clips."""
+"""Turn packages, packs and folders of recordings into the bank: FLAC files and an index of clips."""
 
 import json
 import math
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,10 @@ import typer
 from rich.progress import track
 from scipy.signal import fftconvolve
 
+from training.folders import Groups, read_noise, read_rooms, read_speech
 from training.mix import VOICES
 from training.pack import read_pack
-from training.recording import SAMPLE_RATE, Wave, read
+from training.recording import SAMPLE_RATE, Wave, levelled, read
 from training.voices import VALIDATION_VOICES
 
 N_FFT, HOP = 512, 128
@@ -70,14 +72,6 @@ def with_quiet_pauses(speech: Wave) -> Wave:
     return quieter
 
 
-def levelled(samples: Wave) -> Wave:
-    """Bring a clip to -24 dBFS over its louder half, without clipping."""
-    loud = np.sort(samples**2)[len(samples) // 2 :]
-    gain = 10 ** (-24 / 20) / np.sqrt(loud.mean() + 1e-12)
-    safe: Wave = samples * min(gain, 0.98 / (np.abs(samples).max() + 1e-9))
-    return safe
-
-
 def clips(name: str, files: Iterable[Path], shortest_s: float) -> Iterator[Wave]:
     """Yield the usable clips of one source, cleaned and levelled, up to MAX_MINUTES."""
     left = MAX_MINUTES.get(name, math.inf) * 60 * SAMPLE_RATE
@@ -125,42 +119,83 @@ def split(name: str, files: list[Path]) -> dict[str, list[Path]]:
     return {name: kept, f"{name}_held_out": held_out}
 
 
-def main(
-    raw: Annotated[Path, typer.Option(help="unpacked packages")] = Path("training/data/raw"),
-    out: Annotated[Path, typer.Option(help="folder of the bank")] = Path("training/data/bank"),
-    pack: Annotated[
-        Path | None, typer.Option(help="folder of readers and noise, see training/pack.py")
-    ] = None,
-) -> None:
-    """Write the bank OUT/*.flac and OUT/index.json from the packages in RAW and a pack."""
-    out.mkdir(parents=True, exist_ok=True)
-    index = {}
-    for name, recordings in read_pack(pack) if pack else ():
-        quieter = map(with_quiet_pauses, recordings)
-        index[name] = write_group(out, name, quieter if is_target(name) else recordings)
+def packages(raw: Path, *, required: bool) -> Groups:
+    """Yield the groups of the unpacked packages; only where they are required may none be missing."""
     for source, (pattern, shortest_s) in SOURCES.items():
         files = [f for f in sorted(raw.glob(pattern)) if not any(s in str(f) for s in SKIPPED)]
-        if not files and not pack:
-            raise SystemExit(
+        if not files and required:
+            raise FileNotFoundError(
                 f"found no {source} at {raw / pattern}; run python -m training.fetch first"
             )
         for name, part in split(source, files).items() if files else ():
-            usable = clips(name, track(part, description=name), shortest_s)
-            quieter = map(with_quiet_pauses, usable)
-            index[name] = write_group(out, name, quieter if is_target(name) else usable)
+            yield name, clips(name, track(part, description=name), shortest_s)
+
+
+def write_bank(out: Path, groups: Groups) -> dict[str, list[int]]:
+    """Write all groups, those of targets with quieter pauses, and the index; return the index.
+
+    Raises:
+        ValueError: A group has no clip, or there is no speech for training and for validation.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    index = {}
+    for name, waves in groups:
+        quieter = map(with_quiet_pauses, waves)
+        index[name] = write_group(out, name, quieter if is_target(name) else waves)
+    kinds = {name.partition("/")[0] for name in index}
+    if not (kinds & VOICES.keys() and kinds & {f"{voice}_held_out" for voice in VOICES}):
+        raise ValueError("found no speech; give --speech, --pack or the packages of training.fetch")
     empty = [name for name, lengths in index.items() if not lengths]
     if empty:
-        raise SystemExit(
-            f"no usable clip for {', '.join(empty)}; run training.voices with more --minutes"
+        raise ValueError(
+            f"no usable clip for {', '.join(empty)}; give longer and louder recordings, and "
+            "training.voices more --minutes"
         )
     (out / "index.json").write_text(json.dumps(index), encoding="utf-8")
+    return index
+
+
+def summary(index: dict[str, list[int]]) -> Iterator[str]:
+    """Yield a line for each kind of clips."""
     sums: dict[str, tuple[int, int]] = {}
     for name, lengths in index.items():
         kind = name.partition("/")[0]
         n_clips, n_samples = sums.get(kind, (0, 0))
         sums[kind] = n_clips + len(lengths), n_samples + sum(lengths)
     for kind, (n_clips, n_samples) in sums.items():
-        print(f"{kind:24} {n_clips:5} clips {n_samples / SAMPLE_RATE / 60:6.1f} min")
+        yield f"{kind:24} {n_clips:5} clips {n_samples / SAMPLE_RATE / 60:6.1f} min"
+
+
+def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
+    raw: Annotated[Path, typer.Option(help="unpacked packages")] = Path("training/data/raw"),
+    out: Annotated[Path, typer.Option(help="folder of the bank")] = Path("training/data/bank"),
+    pack: Annotated[
+        Path | None, typer.Option(help="folder of readers and noise, see training/pack.py")
+    ] = None,
+    speech: Annotated[
+        list[Path] | None, typer.Option(help="folder of clean speech; repeatable")
+    ] = None,
+    noise: Annotated[list[Path] | None, typer.Option(help="folder of noise; repeatable")] = None,
+    rir: Annotated[
+        list[Path] | None, typer.Option(help="folder of rooms' impulse responses; repeatable")
+    ] = None,
+    hours: Annotated[
+        float, typer.Option(min=0.001, help="most audio taken of speech, of noise, of responses")
+    ] = 20.0,
+) -> None:
+    """Write the bank OUT/*.flac and OUT/index.json from packages in RAW, a pack, and folders."""
+    groups: list[Groups] = [read_pack(pack)] if pack else []
+    groups += [
+        read_folders(folders, hours)
+        for read_folders, folders in ((read_speech, speech), (read_noise, noise), (read_rooms, rir))
+        if folders
+    ]
+    groups.append(packages(raw, required=not groups))
+    try:
+        index = write_bank(out, chain.from_iterable(groups))
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+    print(*summary(index), sep="\n")
 
 
 if __name__ == "__main__":

@@ -77,15 +77,22 @@ class Run:
         }
         acoustics = {"n_fft": N_FFT, "win_length": N_FFT, "sr": SAMPLE_RATE, "hop_length": HOP}
         config = {"acoustics": acoustics, "model": {"args": args}}
-        checkpoint = {"model": weights, "epoch": self.step, "config": config}
+        progress = {"epoch": self.step, "elapsed_s": self.elapsed_s}
+        checkpoint = {"model": weights, "config": config} | progress
         write(checkpoint, folder / "checkpoint.tar")
 
-    def load(self, file: Path, device: torch.device) -> None:
-        """Continue from a saved state.pt."""
-        state = torch.load(file, map_location=device, weights_only=True)
+    def load(self, folder: Path, device: torch.device) -> None:
+        """Continue from state.pt, or from the averages in checkpoint.tar where nothing else was kept."""
+        file, averages = folder / "state.pt", folder / "checkpoint.tar"
+        if file.exists() or not averages.exists():
+            state = torch.load(file, map_location=device, weights_only=True)
+            self.optimizer.load_state_dict(state["optimizer"])
+        else:
+            saved = torch.load(averages, map_location=device, weights_only=True)
+            state = {"network": saved["model"], "average": saved["model"], "step": saved["epoch"]}
+            state["elapsed_s"] = saved.get("elapsed_s", 0.0)  # older ones lack it
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
 
 
@@ -234,7 +241,9 @@ def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
         bool,
         typer.Option("--new-attention", help="with --init: start with random channel attention"),
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="continue from state.pt")] = False,  # noqa: FBT002
+    resume: Annotated[  # noqa: FBT002
+        bool, typer.Option("--resume", help="continue from state.pt, else from checkpoint.tar")
+    ] = False,
     learning_rate: Annotated[float, typer.Option(help="the peak of the schedule")] = 1.2e-3,
     batch_size: Annotated[int, typer.Option(help="mixtures per step, a multiple of --groups")] = 8,
     groups: Annotated[int, typer.Option(help="each mixture trains 1/GROUPS of the bins")] = 4,
@@ -254,7 +263,7 @@ def main(  # noqa: PLR0913, PLR0917 - these are the options of the command line
         run = start(network, device)
         run_dir.mkdir(parents=True, exist_ok=True)
         if resume:
-            run.load(run_dir / "state.pt", torch.device(device))
+            run.load(run_dir, torch.device(device))
     except (FsnpError, OSError) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error

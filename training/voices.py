@@ -36,6 +36,8 @@ LANGUAGES = {  # first letter of a Kokoro voice -> espeak-ng language of its sen
     "p": "pt-br",
     "z": "cmn",
 }
+# Ends of clauses as Kokoro knows them: a question sounds like one by its mark alone.
+MARKS = {".": ".", "。": ".", "।": ".", "?": "?", "？": "?", "!": "!", "！": "!"}  # noqa: RUF001
 # The validation voices of the trainer; no blend contains them.
 VALIDATION_VOICES = ("af_nova", "bm_lewis", "ff_siwis", "zm_yunxi")
 SENTENCES = tomllib.loads((Path(__file__).parent / "sentences.toml").read_text(encoding="utf-8"))
@@ -53,15 +55,17 @@ class Phonemizer:
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
 
     def __call__(self, text: str, language: str) -> str:
-        """Return the IPA phonemes of `text`; clauses are joined by commas."""
+        """Return the IPA phonemes of `text`; clauses keep their marks."""
         self._library.espeak_SetVoiceByName(language.encode())
         rest, clauses = ctypes.c_char_p(text.encode()), []
-        while rest.value:
+        while before := rest.value:
             utf8, ipa = 1, 2
             phonemes = self._library.espeak_TextToPhonemes(ctypes.byref(rest), utf8, ipa)
             if phonemes:
-                clauses.append(phonemes.decode())
-        return ", ".join(clauses) + "."
+                said = before[: len(before) - len(rest.value or b"")].decode(errors="ignore")
+                marks = [MARKS[character] for character in said if character in MARKS]
+                clauses.append(phonemes.decode() + (marks[-1] if marks else ","))
+        return " ".join(clauses)
 
 
 class Kokoro:
@@ -114,7 +118,7 @@ def speak_kokoro(raw: Path, out: Path, minutes: float, seed: int) -> None:
                 style = (1 - share) * style + share * kokoro.styles[other]
             letter = voice[0] if draw.random() < 0.8 else "a"
             sentences = SENTENCES["a" if letter == "b" else letter]
-            text = " ".join(draw.sample(sentences, 2))
+            text = " ".join(draw.sample(sentences, 3))  # many are short
             speech = kokoro(phonemize(text, LANGUAGES[letter]), style, draw.uniform(0.8, 1.2))
             soundfile.write(file, speech, KOKORO_RATE_HZ)
 

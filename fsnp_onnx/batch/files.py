@@ -21,7 +21,7 @@ from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import same_file
-from fsnp_onnx.runtime.plot import require_matplotlib
+from fsnp_onnx.runtime.plot import check_plot
 from fsnp_onnx.runtime.recording import Done
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def enhance_files(  # noqa: PLR0913 - one argument for each choice
         residual: Sound file for what was removed from one recording, input minus output.
         strict: Truncated recordings fail. Default: what is there is enhanced, and ``truncated`` and
             ``warning`` of the result tell.
-        recursive: Search subfolders.
+        recursive: Search subfolders that are not hidden.
         jobs: Recordings at a time, each in a process with a model of its own; a script that asks for
             2 or more does so below ``if __name__ == "__main__":``. Default: 1, in this process; on
             a cluster as many as it has room for.
@@ -216,7 +216,7 @@ def _check_beside(settings: Settings, plan: Plan, journal: Path | None, *, force
             raise OutputError(f"{path} {problem}")
         others.append(path)
     if settings.plot:
-        require_matplotlib()
+        check_plot(settings.plot)
 
 
 def _engine(

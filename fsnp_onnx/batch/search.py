@@ -48,7 +48,10 @@ def search(
         own = ""
     for at, folders, files in os.walk(folder, onerror=on_error):
         inside = [path for path in _paths(at, sorted(folders)) if os.path.realpath(path) != own]
-        reasons = {path: _why_not_searched(path, recursive=recursive) for path in inside}
+        reasons = {
+            path: "a link to a folder" if path.is_symlink() else _unsearched(path.name, recursive)
+            for path in inside
+        }
         folders[:] = [path.name for path in inside if reasons[path] is None]
         for path in _paths(at, _in_order(files)):
             if own and path.is_symlink() and Path(os.path.realpath(path)).is_relative_to(own):
@@ -66,9 +69,13 @@ def _search_url(url: str, output: str, *, recursive: bool) -> Iterator[Found]:
         at = f"{base}/{below}".rstrip("/")
         if at != base and f"{at}/".startswith(f"{own}/"):
             continue
-        skipped = [] if recursive else [name for name in folders if f"{at}/{name}" != own]
-        for name in skipped:
-            yield Found(f"{base}/{name}", name, 0, _SUBFOLDER)
+        if any(name.startswith(".") for name in below.split("/")):
+            continue
+        for name in folders:
+            relative = f"{below}/{name}".lstrip("/")
+            reason = _unsearched(name, recursive)
+            if reason and f"{at}/{name}" != own:
+                yield Found(f"{base}/{relative}", relative, 0, reason)
         for name in _in_order(files):
             relative = f"{below}/{name}".lstrip("/")
             yield Found(f"{base}/{relative}", relative, files[name], _by_name(name))
@@ -78,9 +85,10 @@ def _paths(folder: str, names: Iterable[str]) -> Iterator[Path]:
     return (Path(folder, name) for name in names)
 
 
-def _why_not_searched(folder: Path, *, recursive: bool) -> str | None:
-    if folder.is_symlink():
-        return "a link to a folder"
+def _unsearched(folder: str, recursive: bool) -> str | None:  # noqa: FBT001 - private
+    """Return why a subfolder of this name is not searched, None if it is."""
+    if folder.startswith("."):
+        return "a hidden folder"
     return None if recursive else _SUBFOLDER
 
 

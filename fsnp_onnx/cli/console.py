@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
-from fsnp_onnx.errors import ArgumentError, FsnpError, one_line
+from fsnp_onnx.errors import ArgumentError, FsnpError, OutputError, one_line
 
 flag = partial(typer.Option, metavar="")  # a switch, whose help shows no type
 _UsageError: Any = typer.BadParameter.__base__  # of click, which some versions of typer contain
@@ -49,6 +51,17 @@ def say(message: str) -> None:
 def say_error(message: str, about: str = "") -> None:
     """Print an error as one line that names the file it is about."""
     say(f"error: {message}" if about in message else f"error: {about}: {message}")
+
+
+@contextmanager
+def writing_output() -> Iterator[None]:
+    """Name standard output in the error of a block that writes to it; a closed pipe is no error."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FsnpError | BrokenPipeError):
+            raise
+        raise OutputError(f"cannot write standard output ({error.strerror or error})") from error
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it

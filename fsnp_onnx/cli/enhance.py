@@ -72,7 +72,9 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
             "--live live.",
         ),
     ] = None,
-    recursive: Annotated[bool, flag("--recursive", "-r", help="Search subfolders.")] = False,
+    recursive: Annotated[
+        bool, flag("--recursive", "-r", help="Search subfolders that are not hidden.")
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -117,8 +119,9 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         float | None, _live(metavar="HZ", help="Sample rate of both. Default: the model's.")
     ] = None,
     sample_format: Annotated[
-        SampleFormat, _live("--format", help="Raw samples, interleaved.")
-    ] = "s16le",
+        SampleFormat | None,
+        _live("--format", help="Raw samples, interleaved. Default: s16le."),
+    ] = None,
     residual: Annotated[
         Path | None,
         _output(
@@ -208,12 +211,13 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
             Enhancer("live" if model is None else model, **on),
             rate,
             n_channels,
-            sample_format,
+            sample_format or "s16le",
             strength,
         )
         return
-    if rate is not None:
-        raise ArgumentError("rate", "needs --live; files say their rate themselves")
+    for argument, value in (("rate", rate), ("format", sample_format)):
+        if value is not None:
+            raise ArgumentError(argument, f"needs --live; files say their {argument} themselves")
     if summary:
         others = [*names, manifest, journal, model and model_path(model), plot, residual]
         _check_summary(summary, others, may_replace=force or resume)

@@ -28,7 +28,8 @@ fsnp-export best_model.tar                    original and simplified MulCA
 fsnp-export best_model.tar --config train.toml --report report.json
 fsnp-export best_model.tar --mulca original -o enhance.onnx
 fsnp-export best_model.tar --precision int8   quantised for CPUs
-fsnp-export best_model.tar --interface waveform   samples in, samples out""".replace(
+fsnp-export best_model.tar --interface waveform   samples in, samples out
+fsnp-export live.tar --interface stream       a causal network, hop by hop""".replace(
     "\n", "\n\n"
 )  # in rich text a single line end is a space
 
@@ -161,19 +162,25 @@ def _lines(report: ExportReport) -> list[str]:
     return [*lines, *_explanation(report)]
 
 
+_COMPARED: Final = {
+    "mask": "Each mask",
+    "waveform": "Each mask and each waveform",
+    "stream": "Each waveform, streamed in hops, at once or in random pieces,",
+}
+
+
 def _explanation(report: ExportReport) -> list[str]:
     """Say what was verified, and what is not exact."""
     probes = [probe for file in report.exported for probe in file.spec.verification]
     speech = {file.path.name: file.spec.quantization for file in report.exported}
     quantised = {name: recordings for name, recordings in speech.items() if recordings}
-    n_probes = len(report.exported[0].spec.verification)
-    longest, loosest = max(p.n_frames for p in probes), max(p.tolerance for p in probes)
-    has_samples = any(probe.n_samples for probe in probes)
+    loosest = max(probe.tolerance for probe in probes)
+    spec = report.exported[0].spec
+    longest_s = max(p.n_frames for p in probes) * spec.stft.hop_length / spec.stft.sample_rate_hz
     verified = (
-        f"verified: ONNX Runtime ran {'the float32 graph of ' * bool(quantised)}each file on {n_probes} "
-        f"pieces of noisy speech of up to {longest} frames. Each mask{' or waveform' * has_samples} "
-        "differed from the float64 network's by less than the tolerance; the table shows the piece "
-        "that came nearest to it."
+        f"verified: ONNX Runtime ran {'the float32 graph of ' * bool(quantised)}each file on noisy "
+        f"speech of up to {longest_s:.0f} s. {_COMPARED[spec.interface]} differed from the float64 "
+        "network's by less than the tolerance; the table shows the one that came nearest to it."
     )
     lines = [verified]
     for name, recordings in quantised.items():

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.cli.console import say
+from fsnp_onnx.cli.console import say, writing_output
 from fsnp_onnx.errors import ArgumentError
 from fsnp_onnx.runtime.enhancer import Enhancer
 
@@ -80,5 +80,6 @@ def _decoded(data: bytes, sample_format: SampleFormat, channels: int) -> NDArray
 def _write(target: BinaryIO, samples: NDArray[np.float32], sample_format: SampleFormat) -> None:
     if sample_format == "s16le":
         samples = np.clip(np.rint(samples * 32768), -32768, 32767)
-    target.write(samples.astype(_DTYPES[sample_format]).tobytes())
-    target.flush()
+    with writing_output():
+        target.write(samples.astype(_DTYPES[sample_format]).tobytes())
+        target.flush()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from fsnp_onnx.batch import storage
 from fsnp_onnx.batch.worker import Failed
-from fsnp_onnx.errors import ArgumentError, FsnpError, OutputError
+from fsnp_onnx.cli.console import writing_output
+from fsnp_onnx.errors import ArgumentError
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.recording import Done
 
@@ -51,14 +53,9 @@ def enhance_pipe(
     enhancer: Enhancer, source: str | BinaryIO, target: Path | BinaryIO, how: dict[str, Any]
 ) -> Generator[Done | Failed]:
     """Yield the result of the one recording."""
-    try:
-        if not isinstance(source, str):
-            yield enhancer.enhance_file(source, target, **how)
-            return
-        with storage.fetched(source) as path:
-            done = enhancer.enhance_file(path, target, **how)
-    except OSError as error:
-        if isinstance(error, FsnpError | BrokenPipeError) or isinstance(target, Path):
-            raise
-        raise OutputError(f"cannot write standard output ({error.strerror or error})") from error
-    yield replace(done, input=source)
+    with ExitStack() as stack:
+        if not isinstance(target, Path):
+            stack.enter_context(writing_output())
+        path = stack.enter_context(storage.fetched(source)) if isinstance(source, str) else source
+        done = enhancer.enhance_file(path, target, **how)
+    yield replace(done, input=source) if isinstance(source, str) else done

@@ -19,7 +19,7 @@ import typer
 
 from fsnp_onnx.batch.files import Progress
 from fsnp_onnx.batch.worker import Failed
-from fsnp_onnx.cli.console import say, say_error
+from fsnp_onnx.cli.console import say, say_error, writing_output
 from fsnp_onnx.errors import one_line
 from fsnp_onnx.runtime.outputs import entry, replacing
 from fsnp_onnx.runtime.recording import Done
@@ -96,7 +96,8 @@ class Reporter:
             self._report_done(result)
         self._add_row(row)
         if self._as_json and not row.pop("skipped", False):
-            typer.echo(json.dumps(row))
+            with writing_output():
+                typer.echo(json.dumps(row))
 
     def pass_over(self, _: str, reason: str) -> None:
         """Count a file of a folder that is not enhanced."""

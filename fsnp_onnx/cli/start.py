@@ -18,7 +18,9 @@ def _run(name: str) -> None:
         command = import_module(f"fsnp_onnx.cli.{name}")
     except (ImportError, OSError) as error:  # a package is missing, or a library that it loads
         reason = " ".join(str(error).split())
-        sys.exit(f"error: fsnp-{name} cannot start ({reason}); run pip install 'fsnp-onnx[cpu]'")
+        extra = "serve" if name == "serve" else "cpu"
+        remedy = f"run pip install 'fsnp-onnx[{extra}]'"
+        sys.exit(f"error: fsnp-{name} cannot start ({reason}); {remedy}")
     signal.signal(signal.SIGINT, heard)
     for ending in ("SIGTERM", "SIGHUP"):  # as exceptions they let partial files be removed
         number = getattr(signal, ending, None)
@@ -27,7 +29,8 @@ def _run(name: str) -> None:
     command.main()
 
 
-enhance, export, doctor = (partial(_run, name) for name in ("enhance", "export", "doctor"))
+_NAMES = ("enhance", "export", "doctor", "serve")
+enhance, export, doctor, serve = (partial(_run, name) for name in _NAMES)
 
 
 def _interrupted(*_: object) -> NoReturn:

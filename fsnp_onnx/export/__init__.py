@@ -4,8 +4,8 @@ In the order a checkpoint passes through them::
 
     pipeline.py    export_checkpoint: the steps below in order; files are written last
     options.py     ExportOptions; which variants of MulCA, which files
-    checkpoint.py  file or folder -> tensors, without running what is in it (inert.py); file_kinds.py
-                   names what is not a checkpoint
+    checkpoint.py  file or folder -> tensors; archive.py opens it, inert.py reads the pickle in it without
+                   running anything, file_kinds.py names what is not a checkpoint
     identify.py    tensors (sizes.py), training TOML and defaults -> NetworkConfig and StftSpec
     graph/         network -> ONNX graph: a file for each stage, a file for each interface
     verify.py      the graph, in ONNX Runtime, against the network in float64

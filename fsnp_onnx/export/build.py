@@ -10,6 +10,7 @@ from typing import NamedTuple
 import onnx
 
 from fsnp_onnx.export.fidelity import verify_quantization
+from fsnp_onnx.export.graph import causal_block
 from fsnp_onnx.export.graph.causal_mask import causal_mask_block, causal_mask_model
 from fsnp_onnx.export.graph.full_band import full_band_stage
 from fsnp_onnx.export.graph.mask import mask_model
@@ -23,6 +24,7 @@ from fsnp_onnx.export.graph.waveform import waveform_model
 from fsnp_onnx.export.options import ExportOptions
 from fsnp_onnx.export.verify import probe_sizes, verify, verify_waveform, waveform_sizes
 from fsnp_onnx.export.verify_stream import verify_stream
+from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus, with_mulca
 from fsnp_onnx.probes import Probe
 from fsnp_onnx.spec import METADATA_KEY, ModelSpec
@@ -42,11 +44,19 @@ class Shared(NamedTuple):
     statistics: onnx.ModelProto
 
 
-def shared_pieces(network: FullSubNetPlus, opset: int) -> Shared | None:
+def shared_pieces(
+    network: FullSubNetPlus, opset: int, on_step: Callable[[str], None]
+) -> Shared | None:
     """Build what all variants share; None for a causal network, which has one variant."""
     if network.config.causal:
         return None
+    on_step("exporting what all variants share")
     return Shared(simplify(sub_band_block(network, opset)), export_statistics(network, opset))
+
+
+def block_frames(config: NetworkConfig) -> int:
+    """Return how many frames the sub-band model takes at once."""
+    return causal_block.BLOCK_FRAMES if config.causal else BLOCK_FRAMES
 
 
 def build_file(
@@ -113,8 +123,8 @@ def _verified(
 ) -> tuple[Probe, ...]:
     """Return the verification report of a stream, or of masks."""
     if spec.interface == "stream":
-        return verify_stream(stamp(core, spec), reference, spec.stft, spec.mask)
-    sizes = probe_sizes(spec.min_frames, spec.look_ahead, BLOCK_FRAMES)
+        return verify_stream(stamp(core, spec), reference)
+    sizes = probe_sizes(spec.min_frames, spec.look_ahead, block_frames(reference.config))
     return verify(stamp(core, replace(spec, interface="mask")), reference, sizes)
 
 

@@ -8,21 +8,24 @@ names; the folder that comes out when somebody unpacks such a file (a zip archiv
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from fsnp_onnx.errors import CheckpointError, InstallError, MissingFileError, one_line
-from fsnp_onnx.export import inert
+from fsnp_onnx.errors import (
+    CheckpointError,
+    FsnpError,
+    InstallError,
+    MissingFileError,
+    one_line,
+)
+from fsnp_onnx.export import archive, inert
 from fsnp_onnx.export.file_kinds import foreign_kind, is_safetensors
 
 # What wraps a module, or a part of it, and adds itself to the names of its weights
@@ -79,18 +82,38 @@ class Checkpoint:
 def read_checkpoint(path: Path, entry: str | None = None) -> Checkpoint:
     """Read a checkpoint file or unpacked folder; ``entry`` chooses one of several networks in it."""
     try:
-        if path.is_dir():
-            data, sha256 = _pack_folder(path)
-        else:
-            data = path.read_bytes()
-            sha256 = hashlib.sha256(data).hexdigest()
+        content, sha256 = _read(path)
+        return _checkpoint(path, content, sha256, entry)
+    except FsnpError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise MissingFileError(f"cannot read checkpoint {path}: {reason}") from error
-    kind = foreign_kind(data)
-    if kind:
+    except inert.Refused as error:
+        raise CheckpointError(
+            f"{path} names {one_line(error)[:100]} beside its tensors, which was not loaded because that would run "
+            "code; do not trust the file, or save the state_dict alone"
+        ) from error
+    except Exception as error:  # foreign bytes can raise nearly anything
+        raise CheckpointError(
+            f"{path} is not a PyTorch checkpoint, or is damaged ({one_line(error)[:100]}); "
+            "expected a file written by torch.save, or .safetensors"
+        ) from error
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    """Return the content of a file or folder, and its sha256."""
+    if path.is_dir():
+        records, sha256 = archive.read_folder(path)
+        return archive.load_records(records), sha256
+    data = path.read_bytes()
+    if kind := foreign_kind(data):
         raise CheckpointError(f"{path} is {kind}")
-    content = _load(path, data)
+    content = _load_safetensors(data) if is_safetensors(data) else archive.load(data)
+    return content, hashlib.sha256(data).hexdigest()
+
+
+def _checkpoint(path: Path, content: Any, sha256: str, entry: str | None) -> Checkpoint:
     found, state = _choose(path, content, entry)
     tensors, left_out = _tensors(path, state, found.prefix)
     others = content if isinstance(content, Mapping) else {}
@@ -99,69 +122,10 @@ def read_checkpoint(path: Path, entry: str | None = None) -> Checkpoint:
         name=path.stem if path.is_file() else path.name,
         tensors=tensors,
         weights=FoundWeights(found.entry, found.prefix, left_out),
-        epoch=epoch if isinstance(epoch, int) else None,
+        epoch=epoch if isinstance(epoch, int) and abs(epoch) < 1 << 63 else None,
         sha256=sha256,
         config=config if isinstance(config, dict) else None,
     )
-
-
-def _pack_folder(folder: Path) -> tuple[bytes, str]:
-    """Rebuild the zip archive that ``torch.save`` wrote and somebody unpacked."""
-    pickles = [*folder.glob("data.pkl"), *folder.glob("*/data.pkl")]
-    if len(pickles) != 1:
-        raise CheckpointError(
-            f"folder {folder} holds {len(pickles)} files data.pkl; expected one unpacked checkpoint"
-        )
-    root = pickles[0].parent
-    digest = hashlib.sha256()
-    files = {}
-    for file in sorted(p for p in root.rglob("*") if p.is_file()):
-        name, data = file.relative_to(root).as_posix(), file.read_bytes()
-        digest.update(f"{name} {len(data)}\n".encode() + data)
-        files[name] = data
-    return _pack(files), digest.hexdigest()
-
-
-def _repack(data: bytes) -> bytes:
-    """Copy a zip archive, so that torch sees the files that were looked at here, and checked sums."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        paths = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
-        (root,) = (path.parent for path in paths if path.name == "data.pkl")
-        inside = [path for path in paths if path.is_relative_to(root)]
-        return _pack({str(p.relative_to(root)): archive.read(str(p)) for p in inside})
-
-
-def _pack(files: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(f"archive/{name}", data)
-    return buffer.getvalue()
-
-
-def _load(path: Path, data: bytes) -> Any:
-    """Load tensors, containers, text and numbers; every other object is left out unexecuted."""
-    try:
-        if is_safetensors(data):
-            return _load_safetensors(data)
-        if data.startswith(b"PK"):
-            data = _repack(data)
-        with warnings.catch_warnings(action="ignore"):
-            return torch.load(
-                io.BytesIO(data), map_location="cpu", pickle_module=inert, weights_only=False
-            )
-    except InstallError:
-        raise
-    except inert.Refused as error:
-        raise CheckpointError(
-            f"{path} names {error} beside its tensors, which was not loaded because that would run "
-            "code; do not trust the file, or save the state_dict alone"
-        ) from error
-    except Exception as error:  # foreign bytes make the unpickler raise nearly anything
-        raise CheckpointError(
-            f"{path} is not a PyTorch checkpoint, or is damaged ({one_line(error)[:100]}); "
-            "expected a file written by torch.save, or .safetensors"
-        ) from error
 
 
 def _load_safetensors(data: bytes) -> dict[str, Tensor]:
@@ -199,18 +163,28 @@ def _choose(path: Path, content: Any, entry: str | None) -> tuple[FoundWeights, 
 
 def _networks(content: Any) -> list[tuple[FoundWeights, Mapping[Any, Any]]]:
     """Find each network in nested dicts and lists, and what stands in front of its names."""
-    found = []
-    parts, seen = [("", content)], set()
-    for entry, part in parts:  # grows as parts are found in parts
+    found: list[tuple[FoundWeights, Mapping[Any, Any]]] = []
+    parts: list[tuple[Any, Any]] = [(None, content)]
+    seen = set()
+    for place, part in parts:  # grows as parts are found in parts
         if id(part) in seen or not isinstance(part, Mapping | list | tuple):
             continue
         seen.add(id(part))
         for name, value in part.items() if isinstance(part, Mapping) else enumerate(part):
             anchor = _ANCHOR.fullmatch(str(name))
             if anchor and isinstance(part, Mapping) and isinstance(value, Tensor):
-                found.append((FoundWeights(entry, anchor[1]), part))
-            parts.append((f"{entry}.{name}" if entry else str(name), value))
+                found.append((FoundWeights(_entry(place), anchor[1]), part))
+            parts.append(((place, name), value))
     return found
+
+
+def _entry(place: Any) -> str:
+    """Join the names that lead to a part; its place is that of the part around it, and its name there."""
+    names: list[str] = []
+    while place:
+        place, name = place
+        names.insert(0, str(name))
+    return ".".join(names)
 
 
 def _tensors(
@@ -220,6 +194,8 @@ def _tensors(
     tensors, left_out = {}, []
     for key, value in state.items():
         name = str(key)
+        if not name.isprintable():  # it will be printed
+            raise CheckpointError(f"{path}: {name!r} is no name of a tensor; the file is damaged")
         if not name.startswith(prefix) or _is_no_weight(name, value):
             left_out.append(name)
             continue
@@ -242,6 +218,8 @@ def _weight(path: Path, name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor) or not value.is_floating_point():
         kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise CheckpointError(f"{path}: tensor {name!r} is {kind}; expected floats with values")
+    if value.numel() * value.itemsize > value.untyped_storage().nbytes():
+        raise CheckpointError(f"{path}: tensor {name!r} has more values than the file holds for it")
     weight = value.detach().to(torch.float32)
     if not torch.isfinite(weight).all():
         raise CheckpointError(

@@ -30,8 +30,10 @@ def is_safetensors(data: bytes) -> bool:
 
 def foreign_kind(data: bytes) -> str | None:
     """Return what a file is and what to do, None for what may be a checkpoint."""
-    if is_safetensors(data) or data.startswith(b"PK"):
-        return None if is_safetensors(data) else _zip_kind(data)
+    if is_safetensors(data):
+        return None
+    if data.startswith(b"PK"):
+        return _zip_kind(data)
     text = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")  # a mark of UTF-8, and spaces
     kinds = [kind for beginning, kind in _BEGINNINGS.items() if text.startswith(beginning)]
     if kinds:
@@ -40,9 +42,8 @@ def foreign_kind(data: bytes) -> str | None:
         return "empty; download or copy it again"
     if data[0] == 0x08 and data[2:3] == b"\x12":  # fields 1 and 2 of a ModelProto
         return "an ONNX file, so it is exported already; give the PyTorch checkpoint"
-    if tarfile.is_tarfile(io.BytesIO(data)):
-        return "a tar archive of files; unpack it and give the checkpoint in it"
-    return None
+    is_tar = tarfile.is_tarfile(io.BytesIO(data))
+    return "a tar archive of files; unpack it and give the checkpoint in it" if is_tar else None
 
 
 def _zip_kind(data: bytes) -> str | None:

@@ -127,7 +127,29 @@ def _sections(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[s
     acoustics = document.get("acoustics", {})
     if not isinstance(arguments, Mapping) or not isinstance(acoustics, Mapping):
         raise ConfigError("the config's [model.args] and [acoustics] must be tables")
-    return arguments, acoustics
+    return _plain(arguments), _plain(acoustics)
+
+
+def _plain(table: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a table as TOML has it; a checkpoint's own may hold any object, which becomes its type's name."""
+    return {
+        str(_plain_value(name)): (
+            list(map(_plain_value, value))
+            if isinstance(value, list | tuple)
+            else _plain_value(value)
+        )
+        for name, value in table.items()
+    }
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, str):
+        is_plain = value.isprintable()
+    elif isinstance(value, int):
+        is_plain = abs(value) < 1 << 63
+    else:
+        is_plain = value is None or isinstance(value, float)
+    return value if is_plain else type(value).__name__
 
 
 def _read_arguments(arguments: Mapping[str, Any], findings: Findings) -> None:

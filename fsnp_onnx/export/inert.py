@@ -1,8 +1,7 @@
 """Read a pickle of PyTorch without running anything that it names.
 
 A pickle names classes and functions and says what to call them with. Here no name is ever looked up: the
-few that rebuild tensors stand in a table, and every other one is replaced by an `Inert` class. torch.load
-takes this module in place of ``pickle``.
+few that rebuild tensors stand in a table, and every other one is replaced by an `Inert` class.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ class Inert(dict[Any, Any]):
 
     Each name in a pickle becomes a subclass of the same name.
     """
-
-    dtype = torch.uint8  # where torch.load asks a storage of unknown type: plain bytes
 
     def __init__(self, *_: object, **__: object) -> None:
         super().__init__()
@@ -65,6 +62,11 @@ class _Rebuild:
     def __setstate__(self, _: object) -> None: ...
 
 
+def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
+    """Cut a tensor from a storage; torch refuses one that ends beyond it."""
+    return storage.as_strided(size, stride, offset)
+
+
 def _data(data: Tensor, *_: object) -> Tensor:
     """Return the values of a parameter."""
     return data
@@ -78,12 +80,19 @@ def _without_type(
 
 
 _TENSORS: Final = {
-    "torch._utils._rebuild_tensor": _Rebuild(torch._utils._rebuild_tensor),  # noqa: SLF001 - the file format
-    "torch._utils._rebuild_tensor_v2": _Rebuild(torch._utils._rebuild_tensor_v2),  # noqa: SLF001
+    "torch._utils._rebuild_tensor": _Rebuild(_tensor),
+    "torch._utils._rebuild_tensor_v2": _Rebuild(_tensor),
     "torch._utils._rebuild_parameter": _Rebuild(_data),
     "torch._utils._rebuild_parameter_with_state": _Rebuild(_data),
     "torch._tensor._rebuild_from_type_v2": _Rebuild(_without_type),
 }
+_STORAGES: Final = {
+    "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool, "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
+}  # fmt: skip
 # modules of the standard library whose objects are met beside weights
 _DATA_MODULES: Final = {
     "_codecs", "argparse", "array", "collections", "copyreg", "datetime", "decimal", "enum", "fractions",
@@ -92,14 +101,33 @@ _DATA_MODULES: Final = {
 }  # fmt: skip
 
 
-class Unpickler(pickle.Unpickler):
+FindStorage = Callable[[str, torch.dtype, int], Tensor]  # by key, type and length
+
+
+class _Unpickler(pickle._Unpickler):  # noqa: SLF001 - the one in C takes as much memory as a file asks for
     """Makes tensors, plain containers, text, numbers, and `Inert` objects for the rest."""
+
+    def __init__(self, file: BinaryIO, storage: FindStorage | None) -> None:
+        super().__init__(file, encoding="utf-8")  # of text that Python 2 wrote
+        self._storage = storage
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return the storage, or the module's class, that the pickle refers to."""
+        kind, what, *rest = pid
+        if kind == "module":
+            return what
+        if kind != "storage" or self._storage is None:
+            raise pickle.UnpicklingError(f"it refers to an unknown {kind}")
+        key, _, length = rest[:3]
+        return self._storage(key, what if isinstance(what, torch.dtype) else torch.uint8, length)
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name; no name is imported."""
         full_name = f"{module}.{name}"
         if full_name in _TENSORS:
             return _TENSORS[full_name]
+        if name in _STORAGES:
+            return _STORAGES[name]
         if not _may_be_data(module, name):
             raise Refused(full_name)
         return type(name.rpartition(".")[2], (Inert,), {})
@@ -116,6 +144,11 @@ def _may_be_data(module: str, name: str) -> bool:
     return (root in _DATA_MODULES and is_class) or root not in sys.stdlib_module_names
 
 
-def load(file: BinaryIO, **options: Any) -> Any:
-    """Read one pickle, as pickle.load does."""
-    return Unpickler(file, **options).load()
+def load(file: BinaryIO, storage: FindStorage | None = None) -> Any:
+    """Read one pickle; ``storage`` gives the numbers that tensors are cut from.
+
+    Raises:
+        Refused: The pickle names what no checkpoint needs.
+        Exception: The bytes are no pickle, or a damaged one.
+    """
+    return _Unpickler(file, storage).load()

@@ -11,12 +11,11 @@ from importlib import metadata
 from pathlib import Path
 
 from fsnp_onnx.errors import CheckpointError, ConfigError
-from fsnp_onnx.export.build import build_file, shared_pieces
+from fsnp_onnx.export.build import block_frames, build_file, shared_pieces
 from fsnp_onnx.export.checkpoint import Checkpoint, FoundWeights, read_checkpoint
 from fsnp_onnx.export.fidelity import VariantDifference, compare_variants
 from fsnp_onnx.export.graph.quantize import require_quantisable
 from fsnp_onnx.export.graph.stream import as_stream, require_streamable
-from fsnp_onnx.export.graph.sub_band import BLOCK_FRAMES
 from fsnp_onnx.export.identify import Inferred, differences, infer, read_toml
 from fsnp_onnx.export.options import (
     ExportOptions,
@@ -160,8 +159,7 @@ def export_checkpoint(  # noqa: PLR0913 - one keyword per option of the command
     check_outputs(paths, Path(report) if report else None, sources, force=force, folder=folder)
     network = FullSubNetPlus(inferred.network).eval()
     network.load_state_dict(loaded.tensors)
-    on_step("exporting what all variants share")
-    shared = shared_pieces(network, options.opset)
+    shared = shared_pieces(network, options.opset, on_step)
     files: dict[Path, bytes] = {}
     exported = []
     for variant, path in zip(variants, paths, strict=True):
@@ -217,7 +215,7 @@ def _describe(
             "exporter": f"fsnp-onnx {metadata.version('fsnp-onnx')}",
             "torch": metadata.version("torch"),
             "opset": options.opset,
-            "block_frames": BLOCK_FRAMES,
+            "block_frames": block_frames(config),
             "onnxsim": metadata.version("onnxsim"),
             "checkpoint": checkpoint.name,
             "checkpoint_sha256": checkpoint.sha256,

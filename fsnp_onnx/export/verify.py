@@ -104,7 +104,7 @@ def verify(
     """
     opened = MaskModel(Session(model, "cpu"))
     reference = copy.deepcopy(network).double()
-    with _one_torch_thread():
+    with one_torch_thread():
         return tuple(_probe(opened, network, reference, size) for size in sizes)
 
 
@@ -117,12 +117,12 @@ def verify_waveform(
     """
     opened = WaveformModel(Session(model, "cpu"))
     reference = copy.deepcopy(network).double()
-    with _one_torch_thread():
+    with one_torch_thread():
         return tuple(_waveform_probe(opened, network, reference, size) for size in sizes)
 
 
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[None]:
     """More threads would wait by spinning, which is slow on a busy machine."""
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -149,9 +149,8 @@ def _probe(
     mask = opened.run(*parts)
     name = f"probe of {n_frames} frames, batch {batch}"
     _check_shape(name, mask, (batch, 2, n_freqs, n_frames))
-    numbers = _compare(
-        name, mask[:, :, bins], exact.numpy(), rounded.numpy(), floor=ABSOLUTE_TOLERANCE
-    )
+    tolerance = _tolerance(ABSOLUTE_TOLERANCE, rounded.numpy(), exact.numpy())
+    numbers = compare(name, mask[:, :, bins], exact.numpy(), tolerance)
     return Probe(n_frames, batch, *numbers)
 
 
@@ -166,7 +165,7 @@ def _waveform_probe(
     enhanced = opened.run(noisy)
     name = f"probe of {n_samples} samples, batch {batch}"
     _check_shape(name, enhanced, (batch, n_samples))
-    numbers = _compare(name, enhanced, exact, rounded, floor=WAVEFORM_TOLERANCE)
+    numbers = compare(name, enhanced, exact, _tolerance(WAVEFORM_TOLERANCE, rounded, exact))
     n_frames = max(spec.min_frames, spec.stft.n_frames(n_samples))
     return Probe(n_frames, batch, *numbers, n_samples=n_samples)
 
@@ -179,21 +178,19 @@ def _check_shape(name: str, found: NDArray[np.float32], expected: tuple[int, ...
         )
 
 
-def _compare(
-    name: str,
-    found: NDArray[np.float32],
-    exact: NDArray[np.float64],
-    rounded: NDArray[np.float32],
-    *,
-    floor: float,
+def _tolerance(floor: float, rounded: NDArray[np.floating], exact: NDArray[np.floating]) -> float:
+    return max(floor, RELATIVE_TOLERANCE * float(np.abs(rounded - exact).max()))
+
+
+def compare(
+    name: str, found: NDArray[np.float32], exact: NDArray[np.float64], tolerance: float
 ) -> tuple[float, float, float]:
     """Return max_abs_error, tolerance and snr_db, or raise where the error exceeds the tolerance."""
     error = found - exact
     max_abs_error = float(np.abs(error).max())
-    tolerance = max(floor, RELATIVE_TOLERANCE * float(np.abs(rounded - exact).max()))
     if not max_abs_error <= tolerance:  # also catches NaN
         raise VerificationError(
-            f"{name}: |graph - float64 network| is {max_abs_error:.3g}, "
+            f"{name}: |file - float64 network| is {max_abs_error:.3g}, "
             f"tolerance {tolerance:.3g}; no file was written"
         )
     return max_abs_error, tolerance, snr_db(exact, error)

@@ -1,7 +1,8 @@
 """Verify that a file of the interface "stream" computes its network, however its input is split.
 
-The reference is the whole pipeline in float64: `torch.stft`, the network, the mask, `torch.istft`, on the
-recording followed by silence. The file gets the recording hop by hop, in one call, and in random pieces.
+The reference is the whole pipeline in float64 (reference.py), on the recording followed by silence. The file
+gets the recording hop by hop, in one call, and in random pieces. There is no second term in the tolerance:
+norms by the running magnitude magnify no rounding.
 """
 
 from __future__ import annotations
@@ -9,115 +10,61 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from itertools import cycle
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import VerificationError
-from fsnp_onnx.export.speech import snr_db
-from fsnp_onnx.export.verify import probe_samples
+from fsnp_onnx.export.reference import enhance_exactly
+from fsnp_onnx.export.verify import WAVEFORM_TOLERANCE, compare, one_torch_thread, probe_samples
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.probes import Probe
-from fsnp_onnx.runtime import ort
-from fsnp_onnx.spec import MaskSpec, StftSpec
+from fsnp_onnx.runtime.session import Session
+from fsnp_onnx.runtime.stream_model import StreamModel
 
-TOLERANCE: Final = 1e-5  # of full scale
 _LONG_S, _SHORT_S = 60, 2
-_FRAMES_PER_STEP: Final = 64  # of the reference: what its sub-band model holds at once
+_RANDOM: Final = np.random.default_rng(0).integers(1, 100, 1000).tolist()
+_PIECES: Final = {"hop by hop": [1], "in one call": [10**6], "in random pieces": _RANDOM}  # hops
 
 
-def verify_stream(
-    model: bytes, network: FullSubNetPlus, stft: StftSpec, mask: MaskSpec
-) -> tuple[Probe, ...]:
-    """Compare the bytes of a file with the float64 pipeline over a minute of noisy speech.
+def verify_stream(model: bytes, network: FullSubNetPlus) -> tuple[Probe, ...]:
+    """Compare the bytes of a stream file with the float64 network over a minute of noisy speech.
 
-    Return the verification report, in which errors are those of samples. A probe outside the tolerance
-    raises a VerificationError, which says which one, and by how much.
+    Return the verification report. A probe outside the tolerance raises a VerificationError, which says
+    which one, and by how much.
     """
-    session, run_options = ort.open_session(
-        model, "cpu", threads=1, device_id=0, precision="float32"
-    )
+    opened = StreamModel(Session(model, "cpu", threads=1))
     reference = copy.deepcopy(network).double()
-    sizes = np.random.default_rng(0).integers(1, 100, 1000).tolist()
+    stft = opened.spec.stft
     probes = []
-    for seconds, batch, splits in (
-        (_LONG_S, 1, {"hop by hop": [1], "in one call": [10**6], "in random pieces": sizes}),
-        (_SHORT_S, 2, {"two rows in random pieces": sizes}),
+    for seconds, batch, pieces in (
+        (_LONG_S, 1, _PIECES),
+        (_SHORT_S, 2, {"with two rows": _RANDOM}),
     ):
         n_samples = seconds * stft.sample_rate_hz + stft.hop_length // 3  # not whole hops
         noisy = probe_samples(stft, n_samples, batch)
-        exact = pipeline(reference, noisy, stft, mask)
-        for name, lengths in splits.items():
-            enhanced = stream(
-                session, noisy, stft, network.config.look_ahead, cycle(lengths), run_options
-            )
-            probes.append(_compared(f"{seconds} s of speech {name}", enhanced, exact, stft))
+        with one_torch_thread():
+            exact = enhance_exactly(reference, noisy, opened.spec)
+        for name, n_hops in pieces.items():
+            enhanced = stream(opened, noisy, cycle(n_hops))
+            title = f"{seconds} s of speech {name}"
+            numbers = compare(title, enhanced, exact, WAVEFORM_TOLERANCE)
+            probes.append(Probe(stft.n_frames(n_samples), batch, *numbers, n_samples=n_samples))
     return tuple(probes)
 
 
 def stream(
-    session: Any,
-    noisy: NDArray[np.float32],
-    stft: StftSpec,
-    look_ahead: int,
-    hops_per_call: Iterator[int],
-    run_options: Any = None,
+    opened: StreamModel, noisy: NDArray[np.float32], hops_per_call: Iterator[int]
 ) -> NDArray[np.float32]:
-    """Enhance recordings [B, N] as any client does (docs/live.md); return float32 [B, N]."""
-    hop, (batch, n_samples) = stft.hop_length, noisy.shape
-    n_late = (look_ahead + 1) * hop
-    n_fed = -(-n_samples // hop) * hop + n_late
-    fed = np.pad(noisy, ((0, 0), (0, n_fed - n_samples)))
-    state = np.zeros((batch, session.get_inputs()[1].shape[1]), np.float32)
-    enhanced, start = [], 0
-    while start < n_fed:
+    """Enhance recordings [B, N] as any client does (docs/format.md); return float32 [B, N]."""
+    hop, n_late = opened.spec.stft.hop_length, opened.spec.latency_samples or 0
+    batch, n_samples = noisy.shape
+    fed = np.pad(noisy, ((0, 0), (0, n_late + -n_samples % hop)))
+    n_state = opened.spec.state.size if opened.spec.state else 0
+    state, enhanced, start = np.zeros((batch, n_state), np.float32), [], 0
+    while start < fed.shape[1]:
         stop = start + next(hops_per_call) * hop
-        feeds = {"noisy": fed[:, start:stop], "state": state}
-        piece, state = session.run(None, feeds, run_options)
+        piece, state = opened.run(fed[:, start:stop], state)
         enhanced.append(piece)
         start = stop
     return np.concatenate(enhanced, axis=1)[:, n_late : n_late + n_samples]
-
-
-@torch.no_grad()
-def pipeline(
-    network: FullSubNetPlus, noisy: NDArray[np.float32], stft: StftSpec, mask: MaskSpec
-) -> NDArray[np.float64]:
-    """Enhance recordings [B, N] with a causal network in float64; return float64 [B, N].
-
-    After its end a recording is followed by silence, so the network's look-ahead finds what a stream finds.
-    """
-    look_ahead, n_samples = network.config.look_ahead, noisy.shape[1]
-    n_silent = (look_ahead + 2) * stft.hop_length
-    padded = torch.from_numpy(np.pad(noisy, ((0, 0), (0, n_silent)))).double()
-    transform: dict[str, Any] = {
-        "n_fft": stft.n_fft, "hop_length": stft.hop_length, "window": torch.from_numpy(stft.window())
-    }  # fmt: skip
-    spectrum = torch.stft(padded, **transform, return_complex=True)
-    past = network.start()
-    blocks = [
-        network.step(block.real, block.imag, past)
-        for block in torch.split(spectrum, _FRAMES_PER_STEP, -1)
-    ]
-    late = torch.cat(blocks, -1)[..., look_ahead:].clamp(-mask.limit, mask.limit)
-    crm = 2 / mask.c * torch.atanh(late / mask.k)
-    masked = spectrum[..., : crm.shape[-1]] * torch.complex(crm[:, 0], crm[:, 1])
-    enhanced: NDArray[np.float64] = torch.istft(masked, **transform).numpy()
-    return enhanced[:, :n_samples]
-
-
-def _compared(
-    name: str, enhanced: NDArray[np.float32], exact: NDArray[np.float64], stft: StftSpec
-) -> Probe:
-    error = enhanced - exact
-    max_abs_error = float(np.abs(error).max())
-    if not max_abs_error <= TOLERANCE:  # also catches NaN
-        raise VerificationError(
-            f"{name}: |file - float64 pipeline| is {max_abs_error:.3g} of full scale, "
-            f"tolerance {TOLERANCE:.3g}; no file was written"
-        )
-    batch, n_samples = exact.shape
-    n_frames = stft.n_frames(n_samples)
-    return Probe(n_frames, batch, max_abs_error, TOLERANCE, snr_db(exact, error))

@@ -105,20 +105,16 @@ class FullSubNetPlus(nn.Module):
         given: [B, F, features, n].
         """
         index = neighbourhoods(self.config).to(noisy_real.device)
-        if self.config.causal:
-            if past is None:
-                past, padding = self.start(), (0, self.config.look_ahead)
-                noisy_real, noisy_imag = (
-                    nn.functional.pad(x, padding) for x in (noisy_real, noisy_imag)
-                )
-            rows = self.causal_sources(noisy_real, noisy_imag, past)
-        else:
+        if not self.config.causal:
             rows = torch.cat(self.full_band(noisy_real, noisy_imag), dim=1)
-        features = rows[:, index.flatten()]
-        features = features.reshape(len(rows), len(index), -1, rows.shape[-1])
-        if self.config.causal:
-            return features
-        return normalise(features, statistics(features, self.config.norm))
+            features = _gathered(rows, index)
+            return normalise(features, statistics(features, self.config.norm))
+        if past is None:
+            past, padding = self.start(), (0, self.config.look_ahead)
+            noisy_real, noisy_imag = (
+                nn.functional.pad(x, padding) for x in (noisy_real, noisy_imag)
+            )
+        return _gathered(self.causal_sources(noisy_real, noisy_imag, past), index)
 
     def sub_band_mask(self, features: Tensor, past: Past | None = None) -> Tensor:
         """Run the shared sub-band model, [n, features, T] -> [n, 2, T]."""
@@ -170,6 +166,12 @@ class FullSubNetPlus(nn.Module):
         batch, n_freqs = features.shape[:2]
         mask = self.sub_band_mask(features.flatten(0, 1), past)
         return mask.reshape(batch, n_freqs, 2, -1).transpose(1, 2)
+
+
+def _gathered(rows: Tensor, index: Tensor) -> Tensor:
+    """Return the rows that each bin sees: [B, 4 F, T], [F, features] -> [B, F, features, T]."""
+    features = rows[:, index.flatten()]
+    return features.reshape(len(rows), len(index), -1, rows.shape[-1])
 
 
 def neighbourhoods(config: NetworkConfig) -> Tensor:

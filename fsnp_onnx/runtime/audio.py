@@ -8,8 +8,9 @@ from typing import Final
 
 import soundfile as sf
 
-# RAW has no header. SD2 keeps its header in a second file, which libsndfile writes under a wrong name.
-CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name not in ("RAW", "SD2")}
+# RAW has no header. libsndfile writes that of an SD2 under a wrong name, and loses the end of an SDS.
+_NOT_WRITTEN = ("RAW", "SD2", "SDS")
+CONTAINER_OF = {name.lower(): name for name in sf.available_formats() if name not in _NOT_WRITTEN}
 CONTAINER_OF |= {"aif": "AIFF", "aifc": "AIFF", "oga": "OGG", "opus": "OGG", "snd": "AU"}
 AUDIO_EXTENSIONS = frozenset(f".{extension}" for extension in CONTAINER_OF)
 _BY_AV = """

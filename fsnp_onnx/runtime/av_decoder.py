@@ -6,8 +6,9 @@ that one file: playlists and the like would open other files, or the network.
 
 from __future__ import annotations
 
+import os
+import re
 import struct
-import types
 from fractions import Fraction
 from typing import Any, BinaryIO, Final
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError
 from fsnp_onnx.runtime.audio import AudioFormat
+from fsnp_onnx.runtime.containers.spliced import patched
 from fsnp_onnx.runtime.decode import Recording
 from fsnp_onnx.runtime.tags import TAGS
 
@@ -28,9 +30,8 @@ _DEMUXERS: Final = (
 _KNOW_THEIR_DURATION: Final = frozenset(
     ("aiff", "ape", "caf", "flac", "flv", "matroska", "mov", "tta", "w64", "wav", "wv")
 )
-_ASF_PROPERTIES: Final = bytes.fromhex(
-    "a1dcab8c47a9cf118ee400c00c205365"
-)  # an object of its header
+_ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of its header
+_DURATION: Final = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")  # of a stream of Matroska
 _LOSSLESS: Final = 4  # a property of a codec
 _SUBTYPES: Final = {"flt": "FLOAT", "dbl": "FLOAT", "s32": "PCM_24", "s64": "PCM_24"}
 
@@ -49,10 +50,9 @@ def decode_with_av(file: BinaryIO, name: str) -> Recording:
     Raises:
         AudioError: It is of no kind that is accepted, has no sound, or nothing of it can be decoded.
     """
-    nameless = types.SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
+    nameless = patched(file, file.seek(0, os.SEEK_END))
     options = {"format_whitelist": _DEMUXERS}
     try:
-        file.seek(0)
         with av.open(
             nameless, container_options=options, metadata_errors="replace", io_open=_refuse
         ) as container:
@@ -118,7 +118,8 @@ def _to_float32(frame: Any) -> NDArray[np.float32]:
     numbers: NDArray[Any] = frame.to_ndarray()  # [channels, N] where planar, else [1, N * channels]
     if not frame.format.is_planar:
         numbers = numbers.reshape(frame.samples, -1).T
-    samples = numbers.T.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite ones are refused later
+        samples = numbers.T.astype(np.float32)
     if numbers.dtype.kind in "iu":
         samples /= 2.0 ** (8 * numbers.itemsize - 1)
         samples -= numbers.dtype.kind == "u"
@@ -133,9 +134,9 @@ def _announced_s(file: BinaryIO, container: Any, stream: Any) -> Fraction:
         return Fraction()
     if stream.duration:
         return Fraction(stream.duration * stream.time_base)
-    if text := stream.metadata.get("DURATION"):  # of Matroska
-        hours, minutes, seconds = text.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
+    if found := _DURATION.match(stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(Fraction, found.groups())
+        return 3600 * hours + 60 * minutes + seconds
     is_alone = len(container.streams) == 1  # else it is the duration of the longest
     return Fraction(container.duration or 0, av.time_base) if is_alone else Fraction()
 
@@ -147,12 +148,9 @@ def _asf_duration_s(file: BinaryIO) -> Fraction:
     if not found or len(properties) < 76:
         return Fraction()
     ticks, _, preroll_ms, flags = struct.unpack_from("<QQQI", properties, 48)
-    is_live = flags & 1  # and the duration unknown
-    return (
-        Fraction()
-        if is_live
-        else max(Fraction(), Fraction(ticks, 10**7) - Fraction(preroll_ms, 1000))
-    )
+    if flags & 1:  # live, and the duration unknown
+        return Fraction()
+    return max(Fraction(), Fraction(ticks, 10**7) - Fraction(preroll_ms, 1000))
 
 
 def _is_lossless(stream: Any) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import soundfile as sf
@@ -23,14 +23,15 @@ from fsnp_onnx.runtime.containers.container import Container
 from fsnp_onnx.runtime.containers.framed import read_flac, read_ogg
 from fsnp_onnx.runtime.containers.headers import read_header
 from fsnp_onnx.runtime.containers.mpeg import read_mpeg
-from fsnp_onnx.runtime.containers.spliced import Spliced
+from fsnp_onnx.runtime.containers.spliced import spliced
 from fsnp_onnx.runtime.tags import read_tags
 
 _UNKNOWN_FRAMES = 1 << 62  # and more
-_NOT_RECOGNISED = 1  # libsndfile's error code for bytes of no format that it reads
+_NOT_READ = (1, 4)  # libsndfile's error codes for formats and for codecs that it does not read
 _BLOCK_VALUES = 1 << 16
 _FIRST_BYTES = 1 << 20  # of a stream, which tell whether it is a recording
-_MODELLED = ("PCM_S8", "PCM_16", "PCM_24", "ALAC", "MPEG", "VORBIS", "OPUS")  # of FLAC, too
+# Silence takes next to no bytes in these codecs; PCM is among them as the subtype of FLAC.
+_MODELLED = ("PCM_S8", "PCM_16", "PCM_24", "ALAC", "MPEG", "VORBIS", "OPUS")
 _MAX_SAMPLES = 8  # in a byte, of all other codecs
 _REMEDY = "give a sound file such as WAV, FLAC, OGG or MP3"
 
@@ -57,8 +58,15 @@ class Recording:
 def read(source: Path | BinaryIO, name: str | None = None, *, strict: bool = False) -> Recording:
     """Read a whole file, or what is there of a truncated one.
 
-    A stream need not seek. Messages call the file by its name, default the path. A recording that is
-    truncated, which `Recording.warning` says, is refused with ``strict``.
+    Args:
+        source: A path, or a stream that need not seek.
+        name: What messages call the file, default the path.
+        strict: Whether to refuse a truncated recording.
+
+    Raises:
+        MissingFileError: The file cannot be opened or read.
+        AudioError: It is not a recording that can be decoded, has no samples, or has samples that are
+            not finite; with ``strict``, it is truncated.
     """
     name = name or (str(source) if isinstance(source, Path) else "the stream")
     try:
@@ -135,7 +143,7 @@ def _without_id3(file: BinaryIO, head: bytes) -> tuple[BinaryIO, bytes]:
         file.seek(start)
         first = file.read(kinds.HEAD_BYTES)
         if kinds.container(first):
-            return cast("BinaryIO", Spliced(file, [range(start, size)])), first
+            return spliced(file, [range(start, size)]), first
     return file, head
 
 
@@ -162,8 +170,7 @@ def _may_be_sound(first: bytes) -> bool:
 def _decode_container(container: Container) -> Recording:
     n_bytes = container.file.seek(0, os.SEEK_END)
     container.file.seek(0)
-    # of a damaged header, libsndfile seeks to before the beginning, which a real file reports on stderr
-    with _Forward(Spliced(container.file, [range(n_bytes)])) as file:
+    with _Forward(container.file) as file:
         audio_format = AudioFormat(
             file.format, file.subtype, file.endian, file.samplerate, file.channels
         )
@@ -174,11 +181,9 @@ def _decode_container(container: Container) -> Recording:
         tags = read_tags(file)
         samples, error = _read_samples(file, n_samples)
     if n_announced >= _UNKNOWN_FRAMES:
-        missing = container.missing or ("what follows cannot be decoded" if error else None)
-        container = replace(container, missing=missing)
+        if error and container.n_samples is None and not container.missing:
+            container = replace(container, missing="what follows cannot be decoded")
         n_announced = 0
-    elif file.format == "MP3" and not isinstance(container.file, Spliced):
-        n_announced = 0  # an estimate
     truncated, warning = container.judge(len(samples), n_announced)
     return Recording(samples, audio_format, tags, truncated, warning)
 
@@ -213,16 +218,13 @@ def _marked(recording: Recording, missing: str) -> Recording:
 
 def _decode_otherwise(file: BinaryIO, name: str, kind: str | None, error: Exception) -> Recording:
     """Decode what libsndfile does not read, or say what it is."""
-    is_unknown = getattr(error, "code", 0) == _NOT_RECOGNISED
-    if not (kind or is_unknown):
-        raise AudioError(f"{name} cannot be decoded: {reason(error)}; {_REMEDY}") from error
-    if has_av():
-        from fsnp_onnx.runtime.av_decoder import decode_with_av  # noqa: PLC0415 - an extra
+    problem, remedy = reason(error), _REMEDY
+    if kind or getattr(error, "code", 0) in _NOT_READ:
+        if has_av():
+            from fsnp_onnx.runtime.av_decoder import decode_with_av  # noqa: PLC0415 - an extra
 
-        file.seek(0)
-        return decode_with_av(file, name)
-    if kind:
-        remedy = "run pip install 'fsnp-onnx[av]' to read it"
-        raise AudioError(f"{name} cannot be decoded: it is {kind}; {remedy}") from error
-    remedy = "; for rarer ones run pip install 'fsnp-onnx[av]'"
-    raise AudioError(f"{name} cannot be decoded: {reason(error)}; {_REMEDY}{remedy}") from error
+            return decode_with_av(file, name)
+        remedy = f"{_REMEDY}; for rarer ones run pip install 'fsnp-onnx[av]'"
+        if kind:
+            problem, remedy = f"it is {kind}", "run pip install 'fsnp-onnx[av]' to read it"
+    raise AudioError(f"{name} cannot be decoded: {problem}; {remedy}") from error

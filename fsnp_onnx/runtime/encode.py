@@ -20,9 +20,9 @@ from fsnp_onnx.runtime.outputs import replacing
 from fsnp_onnx.runtime.tags import id3, write_tags
 
 _FLOAT_CODECS = ("FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG")  # keep samples beyond +-1
-_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32}
-_BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32, "DWVW_24": 24}
+_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_24": 24, "PCM_32": 32, "DWVW_24": 24}
 _STORED_BITS = _BITS | {"FLOAT": 32, "DOUBLE": 64, "ULAW": 8, "ALAW": 8}
+_STORED_BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32}
 _BEYOND_4_GIB = ("CAF", "FLAC", "MP3", "OGG", "RF64", "W64")
 _MOST_CHANNELS = {"MP3": 2, "FLAC": 8}
 _HEADER_BYTES = 1 << 20  # and more than it
@@ -39,8 +39,20 @@ def write(
 ) -> int:
     """Write float32 [N, channels] to a whole file or none, or to a stream that need not seek.
 
-    Return how many samples were clipped: integer formats clip what lies beyond +-1, float formats
-    and the lossy codecs keep it. Errors of a stream are not caught. `how` is for `replacing`.
+    Args:
+        target: A path, or a stream, whose errors are not caught.
+        samples: What to write.
+        audio_format: How to store it, as `output_format` returns it.
+        tags: Title, artist, album, date and comment.
+        how: Arguments of `replacing`.
+
+    Returns:
+        How many samples were clipped: integer formats clip what lies beyond +-1, float formats and
+        the lossy codecs keep it.
+
+    Raises:
+        AudioError: libsndfile does not write the format.
+        OutputError: The file cannot be written; nothing is left of it.
     """
     if isinstance(target, Path):
         with replacing(target, **how) as temporary, _Checked(temporary) as file:
@@ -123,6 +135,8 @@ def _known_problem(audio_format: AudioFormat) -> str | None:
     most = _MOST_CHANNELS.get(audio_format.container, audio_format.channels)
     if audio_format.channels > most:
         return f"{audio_format.container} takes up to {most} channels"
+    if audio_format.subtype.startswith("ALAC"):
+        return "libsndfile encodes it in a temporary file, and crashes when the disk is full"
     if (audio_format.container, audio_format.subtype) == ("PAF", "PCM_24"):
         return "libsndfile loses its last samples"
     return None
@@ -218,7 +232,7 @@ def _to_int32(
     bits = _BITS.get(audio_format.subtype, 16)  # codecs such as A-law and ADPCM take 16
     full_scale = 1 << (bits - 1)
     # the other codecs negate their input, which the lowest integer does not survive
-    lowest = -full_scale if audio_format.subtype.startswith(("PCM", "ALAC")) else 1 - full_scale
+    lowest = -full_scale if audio_format.subtype.startswith("PCM") else 1 - full_scale
     rounded = np.rint(samples.astype(np.float64) * full_scale)
     clipped = np.clip(rounded, lowest, full_scale - 1)
     return clipped.astype(np.int32) << (32 - bits), int(np.count_nonzero(clipped != rounded))

@@ -25,7 +25,7 @@ from fsnp_onnx.runtime.mask import Mix
 from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import require_free
-from fsnp_onnx.runtime.plot import require_matplotlib
+from fsnp_onnx.runtime.plot import check_plot
 from fsnp_onnx.runtime.resample import resample
 from fsnp_onnx.runtime.speech_model import Enhance
 from fsnp_onnx.runtime.stream import Stream
@@ -216,7 +216,7 @@ class Enhancer:
                 require_free(path, kept, force=force)
                 kept.append(path)
         if picture:
-            require_matplotlib()
+            check_plot(picture)
         return enhance_recording(
             self, source, target, plot=picture, residual=removed, strict=strict, **options
         )
@@ -252,8 +252,7 @@ class Enhancer:
                 f"this file has the interface {self.spec.interface!r} and cannot run live; use the "
                 "bundled model 'live', or export a causal checkpoint with --interface stream"
             )
-        model = self._model
-        return Stream(model.run, model.spec, sample_rate, channels=channels, strength=strength)
+        return self._model.stream(sample_rate, channels, strength)
 
     def _enhance_channel(
         self, samples: NDArray[np.floating], sample_rate: float, run: Enhance, share: float

@@ -8,7 +8,7 @@ from codecs import getincrementaldecoder
 HEAD_BYTES = 4096  # are enough to tell
 
 _BY_LIBSNDFILE = {
-    "WAV": rb"RIFF....WAVE|RIFX....WAVE|(?:RF64|BW64)....WAVE",
+    "WAV": rb"(?:RIFF|RIFX|RF64|BW64)....WAVE",
     "W64": rb"riff\x2e\x91\xcf\x11",
     "AIFF": rb"FORM....AIF[FC]",
     "SVX": rb"FORM....(?:8SVX|16SV)",
@@ -18,6 +18,17 @@ _BY_LIBSNDFILE = {
     "OGG": rb"OggS",
     "NIST": rb"NIST_1A",
     "VOC": rb"Creative Voice File",
+    "SDS": rb"\xf0\x7e.\x01..[\x08-\x1c].{14}",
+    "AVR": rb"2BIT",
+    "WVE": rb"ALawSoundFile",
+    "MAT4_LE": rb"\x00{4}(?:\x01\x00{3}){2}.{8}samplerate\x00",
+    "MAT4_BE": rb"\x00\x00\x03\xe8(?:\x00{3}\x01){2}.{8}samplerate\x00",
+    "MAT5_LE": rb"MATLAB 5\.0 MAT-file.{107}IM",
+    "MAT5_BE": rb"MATLAB 5\.0 MAT-file.{107}MI",
+}
+_WITHOUT_NAME = {  # samples may look like their first bytes
+    "HTK": rb".{8}\x00\x02\x00\x00",
+    "MPC2K": rb"\x01[\x04\x03].{16}",
 }
 _BY_PYAV = {
     "an MPEG-4 file (M4A, MP4, MOV, 3GP)": rb"....(?:ftyp|moov|mdat|wide|free|skip|pnot)",
@@ -29,6 +40,8 @@ _BY_PYAV = {
     "AMR audio": rb"#!AMR",
     "an Ogg file with Speex, FLAC or a video": rb"OggS.{24}(?:Speex   |\x7fFLAC|\x80theora|fishead\0)",
     "an AVI video": rb"RIFF....AVI ",
+    "a WAV with a codec such as MP2, AC-3 or G.722": rb"RIFF....WAVE.*?fmt .{4}"
+    rb"(?:[\x20\x45\x50]\0|\x61\x01|\x8f\x02|\x00\x20|\xac\xf1)",
     "an MPEG video": rb"\0\0\x01[\xba\xb3]|G.{187}G.{187}G",
     "a Flash video": rb"FLV\x01",
     "a RealMedia file": rb"\.RMF|\.ra\xfd",
@@ -52,6 +65,7 @@ _NO_SOUND = {
     "a PDF document": rb"%PDF-",
     "a picture": rb"\x89PNG|\xff\xd8\xff|GIF8[79]a",
     "a MIDI file, which holds notes and no sound": rb"MThd",
+    "a MIDI sample dump without a sample": rb"\xf0\x7e.\x01.{0,143}\Z",
     "an ONNX or PyTorch file": rb"\x08[\x03-\x0f]\x12|\x80\x02\x8a\x0a",
 }
 
@@ -61,8 +75,13 @@ def _first(kinds: dict[str, bytes], head: bytes) -> str | None:
 
 
 def container(head: bytes) -> str | None:
-    """Return the container of a sound file that libsndfile reads, in its words."""
+    """Return the container of a sound file that libsndfile reads, by the name that begins it."""
     return _first(_BY_LIBSNDFILE, head)
+
+
+def container_or_guess(head: bytes) -> str | None:
+    """Return the container, also of a file that may be something else."""
+    return _first(_BY_LIBSNDFILE | _WITHOUT_NAME, head)
 
 
 def for_pyav(head: bytes) -> str | None:

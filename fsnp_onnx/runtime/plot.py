@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import InstallError
+from fsnp_onnx.errors import ArgumentError, InstallError
 from fsnp_onnx.runtime.outputs import replacing
 
 _RANGE_DB = 80.0
@@ -21,8 +21,10 @@ _MAX_COLUMNS = 2000
 _WINDOW_S = 0.032
 
 
-def require_matplotlib() -> None:
-    """Find out before the work whether pictures can be drawn."""
+def check_plot(path: Path) -> None:
+    """Find out before the work whether this picture can be drawn."""
+    if path.suffix.lower() != ".png":
+        raise ArgumentError("plot", f"{path} does not end in .png")
     if find_spec("matplotlib") is None:
         raise InstallError(
             "a plot needs matplotlib, which is not installed; run pip install 'fsnp-onnx[plot]'"

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ArgumentError, AudioError, InstallError
-from fsnp_onnx.runtime.stream_model import HOPS_PER_RUN
 from fsnp_onnx.spec import ModelSpec
 
 Run = Callable[
     [NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]
 ]
+
+HOPS_PER_RUN = 64  # at most: as fast as longer runs, and in little memory
 
 _LOUDEST = 1e9  # full scale is 1; squares of much more would overflow, and stay in the state
 _CONVERTER = "sinc_medium"  # of libsamplerate: 6 ms there and back, where soxr's blocks take 70

@@ -10,8 +10,8 @@ import soundfile as sf
 
 TAGS: Final = ("title", "artist", "album", "date", "comment")
 _ID3_FRAMES: Final = dict(zip(TAGS, (b"TIT2", b"TPE1", b"TALB", b"TDRC", b"COMM"), strict=True))
-_WITHOUT_LIMIT: Final = ("FLAC", "OGG")
-_MOST_BYTES: Final = 2000  # of one text: longer ones break an AIFF and hide the others of a WAV
+_MOST_BYTES: Final = {"FLAC": 1_000_000, "OGG": 10_000}  # of one text: all of an Opus have 51200
+_MOST_BYTES_ELSEWHERE: Final = 2000  # longer ones break an AIFF and hide the others of a WAV
 
 
 def read_tags(file: sf.SoundFile) -> dict[str, str]:
@@ -26,10 +26,9 @@ def write_tags(file: sf.SoundFile, tags: Mapping[str, str]) -> None:
     """
     if file.format == "MP3":
         return
+    most = _MOST_BYTES.get(file.format, _MOST_BYTES_ELSEWHERE)
     for tag, text in tags.items():
-        stored = text.encode("utf-8", "replace")
-        if file.format not in _WITHOUT_LIMIT:
-            stored = stored[:_MOST_BYTES]
+        stored = text.encode("utf-8", "replace")[:most]
         with suppress(sf.LibsndfileError):
             setattr(file, tag, stored.decode("utf-8", "ignore"))
 

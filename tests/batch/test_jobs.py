@@ -162,7 +162,7 @@ def test_every_file_of_a_folder_that_is_passed_over_has_a_reason(
 ) -> None:
     monkeypatch.setattr("fsnp_onnx.batch.search.has_av", lambda: False)
     touch("in/a.wav", "in/film.MP4", "in/notes.txt", "in/.b.wav", "in/.DS_Store", "in/sub/c.wav")
-    touch("in/out/d.wav", "elsewhere/e.wav")
+    touch("in/out/d.wav", "elsewhere/e.wav", "in/.trash/f.wav")
     os.mkfifo("in/pipe.wav")
     Path("in/nowhere.flac").symlink_to("none.flac")
     Path("in/linked").symlink_to(Path("elsewhere").absolute())
@@ -172,6 +172,7 @@ def test_every_file_of_a_folder_that_is_passed_over_has_a_reason(
     assert pairs(plan) == [("in/a.wav", "in/out/a.wav")]
     assert passed_over == {
         "in/.b.wav": "a hidden file",
+        "in/.trash": "a hidden folder",
         "in/film.MP4": "needs pip install 'fsnp-onnx[av]'",
         "in/linked": "a link to a folder",
         "in/notes.txt": "not a sound file",
@@ -228,3 +229,19 @@ def test_a_name_whose_content_is_not_known_before_it_is_read_gets_a_wav() -> Non
         "empty.enhanced.wav",
         "film.enhanced.wav",
     ]
+
+
+def test_hidden_folders_are_passed_over_on_disk_and_behind_urls() -> None:
+    touch("in/a.wav", "in/deep/.trash/more/b.wav", "in/deep/c.wav")
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.put("in", "/hidden", recursive=True)
+    for folder in ("in", "memory://hidden"):
+        passed_over: dict[str, str] = {}
+        plan = Plan()
+        add_inputs(plan, [folder], "out", recursive=True, on_passed_over=passed_over.__setitem__)
+        assert pairs(plan) == [
+            (f"{folder}/a.wav", "out/a.wav"),
+            (f"{folder}/deep/c.wav", "out/deep/c.wav"),
+        ]
+        assert passed_over == {f"{folder}/deep/.trash": "a hidden folder"}

@@ -160,7 +160,13 @@ def test_every_benchmark_has_a_command() -> None:
         for command in app.registered_commands
         if command.callback
     }
-    assert {name.replace("_", "-") for name in commands} == {*SECTIONS, "report"}
+    assert {name.replace("_", "-") for name in commands} == {
+        *SECTIONS,
+        "report",
+        "serve",
+        "cuda-pack",
+        "cuda-page",
+    }
 
 
 def test_the_machine_the_load_and_the_date_are_on_the_page(page: str) -> None:

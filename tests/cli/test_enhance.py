@@ -288,6 +288,9 @@ def test_empty_folder_does_not_stop_the_others(
         ["-", "--journal", "r.jsonl"],
         ["x.wav", "-o", "-", "--engine", "ray"],
         ["x.wav", "--plot", "x.png", "--engine", "ray"],
+        ["x.wav", "--plot", "x.jpg"],
+        ["-", "-o", "z.wav", "--plot", "x.jpg"],
+        ["x.wav", "--format", "f32le"],
     ],
 )
 def test_wrong_usage_ends_with_2_and_writes_nothing(run: Run, arguments: list[str]) -> None:
@@ -411,13 +414,14 @@ def test_stream_can_be_written_to_a_file_and_a_file_to_a_stream(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+@pytest.mark.parametrize("options", [["-o", "-"], ["--json"]], ids=["sound", "json"])
 def test_standard_output_on_a_full_disk_is_one_line_that_names_it(
-    unity_path: Path, tmp_path: Path
+    unity_path: Path, tmp_path: Path, options: list[str]
 ) -> None:
     sf.write(tmp_path / "x.wav", noise(5000), 16000)
     with Path("/dev/full").open("wb") as full:
         ended = subprocess.run(
-            shell(unity_path, "x.wav", "-o", "-"),
+            shell(unity_path, "x.wav", *options),
             cwd=tmp_path,
             stdout=full,
             stderr=subprocess.PIPE,

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from fsnp_onnx.cli.export import app
 from tests.export.small import save, state_dict
+from tests.export.test_causal_files import write_checkpoint
 
 COMMAND = [sys.executable, "-c", "from fsnp_onnx.cli.export import main; main()"]
 
@@ -43,6 +46,29 @@ def test_an_export_says_what_it_inferred_and_verified(checkpoint: Path, tmp_path
     assert document["files"][0]["spec"]["verification"]
     assert document["files"][0]["bytes"] == output.stat().st_size
     assert document["sources"]["look_ahead"] == "published default"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("interface", "compared", "seconds"),
+    [
+        ("mask", "Each mask differed", 4),
+        ("waveform", "Each mask and each waveform differed", 4),
+        ("stream", "Each waveform, streamed in hops, at once or in random pieces, differed", 10),
+    ],
+)
+def test_the_last_line_says_what_was_compared(
+    interface: str, compared: str, seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fsnp_onnx.export.verify_stream._LONG_S", 10)
+    checkpoint = write_checkpoint(tmp_path / "net.tar")
+    done = CliRunner().invoke(app, [str(checkpoint), "--interface", interface])
+    assert done.exit_code == 0, done.output
+    last = done.stdout.splitlines()[-1]
+    assert f"on noisy speech of up to {seconds} s. {compared} from the float64 network's" in last
+    assert (
+        "exporting what all variants share" not in done.stderr
+    )  # a causal network has one variant
 
 
 @pytest.mark.parametrize(

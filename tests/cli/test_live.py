@@ -73,6 +73,17 @@ def test_a_reader_that_leaves_ends_the_stream_without_a_traceback() -> None:
     assert b"Traceback" not in ended.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+def test_a_full_disk_is_named() -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            LIVE, input=bytes(32000), stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert ended.returncode == 1
+    last = ended.stderr.decode().splitlines()[-1]
+    assert last == "error: cannot write standard output (No space left on device)"
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

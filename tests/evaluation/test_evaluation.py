@@ -18,6 +18,7 @@ from evaluation.mixtures import PEAKS_DBFS, Item, Mixture, build_mixtures, diges
 from evaluation.report import write_report
 from evaluation.result import DOCS, RESULTS, Evaluation, read_evaluation
 from evaluation.scoring import Enhance, Scores, System, evaluate, unprocessed
+from evaluation.tables import harm_table
 from training.recording import SAMPLE_RATE, Wave
 
 N_SAMPLES = 5 * SAMPLE_RATE
@@ -220,10 +221,33 @@ def test_the_report_tells_what_was_measured(mixtures: list[Mixture], tmp_path: P
     write_report(tmp_path, tmp_path)
     page = (tmp_path / "quality.md").read_text()
     assert "| noisy | +0.50 [+0.50, +0.50] | +0.500 [+0.500, +0.500] | +0.5 [+0.5, +0.5] |" in page
+    assert "| noisy | 0.25 ▼ | 0.250 ▼ |" in page
     assert "| **ours** | 0.75 [" in page
     assert "PeerX (x): no wheel" in page
     assert (tmp_path / "quality.png").read_bytes().startswith(b"\x89PNG")
     assert read_evaluation(tmp_path / "quality.json") == evaluation
+
+
+@pytest.mark.parametrize(("gain", "harmful"), [(-0.25, False), (-0.35, True)])
+def test_harm_is_marked_beyond_what_is_allowed(
+    mixtures: list[Mixture], gain: float, harmful: bool
+) -> None:
+    page = harm_table(as_evaluation(mixtures, gain))
+    quiet = next(line for line in page.splitlines() if line.startswith("| ours, 20 dB"))
+    pesq, stoi = quiet.split(" | ")[1:3]
+    assert pesq.endswith("!") == harmful
+    assert stoi == f"{gain:+.3f} !"
+
+
+@pytest.mark.parametrize(("si_sdr_db", "harmful"), [(24.9, True), (25.0, False)])
+def test_the_si_sdr_of_clean_speech_is_an_absolute_number(
+    mixtures: list[Mixture], si_sdr_db: float, harmful: bool
+) -> None:
+    evaluation = as_evaluation(mixtures, 0.0)
+    for row in evaluation.scores["ours"].values():
+        row["si_sdr_db"] = si_sdr_db
+    clean = harm_table(evaluation).splitlines()[-1].split(" | ")[3]
+    assert clean == f"{si_sdr_db:.1f}" + (" !" if harmful else "")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from functools import cache
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,23 +14,30 @@ import pytest
 import torch
 
 from fsnp_onnx.errors import ArgumentError, VerificationError
+from fsnp_onnx.export.build import stamp
 from fsnp_onnx.export.graph import causal_block as blocks
 from fsnp_onnx.export.graph.causal_mask import causal_mask_block, causal_mask_model
 from fsnp_onnx.export.graph.quantize import quantize
 from fsnp_onnx.export.graph.stream import (
+    as_stream,
     require_streamable,
     stream_block,
     stream_latency,
     stream_model,
     stream_state_size,
 )
-from fsnp_onnx.export.verify_stream import TOLERANCE, pipeline, stream, verify_stream
+from fsnp_onnx.export.reference import enhance_exactly
+from fsnp_onnx.export.verify import WAVEFORM_TOLERANCE as TOLERANCE
+from fsnp_onnx.export.verify_stream import stream, verify_stream
 from fsnp_onnx.network.config import NetworkConfig
-from fsnp_onnx.spec import MaskSpec, StftSpec
+from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
+from fsnp_onnx.runtime.session import Session
+from fsnp_onnx.runtime.stream_model import StreamModel
+from fsnp_onnx.spec import MaskSpec, ModelSpec, StftSpec
 from tests.export.conftest import OPSET, open_session, run
 from tests.export.test_graph import _operators, _shadowed, on_cpu_and_cuda
 from tests.golden import Array
-from tests.network.causal import CONFIGS, LSTM, causal_network
+from tests.network.causal import CONFIGS, GRU, LSTM, causal_network
 
 MASK = MaskSpec()
 
@@ -54,9 +62,46 @@ def stream_file(config: NetworkConfig) -> onnx.ModelProto:
     return stream_model(block, config, stft)
 
 
+def spec_of(config: NetworkConfig) -> ModelSpec:
+    masks = ModelSpec(
+        transform(config),
+        causal=True,
+        horizon_frames=config.horizon_frames,
+        look_ahead=config.look_ahead,
+    )
+    return as_stream(masks, config)
+
+
 @cache
 def session(config: NetworkConfig) -> onnxruntime.InferenceSession:
     return open_session(stream_file(config))
+
+
+@cache
+def opened(config: NetworkConfig) -> StreamModel:
+    return open_stream(stream_file(config), config)
+
+
+def open_stream(model: onnx.ModelProto, config: NetworkConfig) -> StreamModel:
+    return StreamModel(Session(stamp(model, spec_of(config)), "cpu", threads=1))
+
+
+@torch.no_grad()
+def pipeline(network: FullSubNetPlus, noisy: Array, stft: StftSpec) -> Array:
+    """Enhance recordings [B, N] between torch's own transforms; after its end a recording is silent."""
+    look_ahead, n_samples = network.config.look_ahead, noisy.shape[1]
+    padded = torch.from_numpy(np.pad(noisy, ((0, 0), (0, (look_ahead + 2) * stft.hop_length))))
+    window = torch.from_numpy(stft.window())
+    sizes: dict[str, Any] = {"n_fft": stft.n_fft, "hop_length": stft.hop_length, "window": window}
+    spectrum = torch.stft(padded.double(), **sizes, return_complex=True)
+    past = network.start()
+    pieces = torch.split(spectrum, 64, -1)
+    late = torch.cat([network.step(piece.real, piece.imag, past) for piece in pieces], -1)
+    masks = late[..., look_ahead:].clamp(-MASK.limit, MASK.limit)
+    crm = 2 / MASK.c * torch.atanh(masks / MASK.k)
+    masked = spectrum[..., : crm.shape[-1]] * torch.complex(crm[:, 0], crm[:, 1])
+    enhanced: Array = torch.istft(masked, **sizes).numpy()
+    return enhanced[:, :n_samples]
 
 
 def noise(shape: tuple[int, ...], seed: int = 0) -> Array:
@@ -85,10 +130,19 @@ def test_a_stream_is_the_float64_pipeline_in_any_pieces(
 ) -> None:
     stft = transform(config)
     noisy = noise((2, 150 * stft.hop_length + 5))
-    exact = pipeline(causal_network(config).double(), noisy, stft, MASK)
-    enhanced = stream(session(config), noisy, stft, config.look_ahead, cycle(pieces))
+    exact = pipeline(causal_network(config).double(), noisy, stft)
+    enhanced = stream(opened(config), noisy, cycle(pieces))
     assert np.abs(exact).max() > 0.05
     np.testing.assert_allclose(enhanced, exact, rtol=0, atol=TOLERANCE)
+
+
+@every_network
+@pytest.mark.parametrize("n_samples", [1, 33, 4800])
+def test_the_reference_is_torchs_own_pipeline(config: NetworkConfig, n_samples: int) -> None:
+    network, noisy = causal_network(config).double(), noise((2, n_samples))
+    reference = enhance_exactly(network, noisy, spec_of(config))
+    expected = pipeline(network, noisy, transform(config))
+    np.testing.assert_allclose(reference, expected, rtol=0, atol=1e-12)
 
 
 @every_network
@@ -96,8 +150,8 @@ def test_a_stream_is_the_float64_pipeline_in_any_pieces(
 def test_a_short_recording_comes_out_whole(config: NetworkConfig, n_samples: int) -> None:
     stft = transform(config)
     noisy = noise((1, n_samples), seed=n_samples)
-    exact = pipeline(causal_network(config).double(), noisy, stft, MASK)
-    enhanced = stream(session(config), noisy, stft, config.look_ahead, cycle([1]))
+    exact = pipeline(causal_network(config).double(), noisy, stft)
+    enhanced = stream(opened(config), noisy, cycle([1]))
     np.testing.assert_allclose(enhanced, exact, rtol=0, atol=TOLERANCE)
 
 
@@ -140,7 +194,7 @@ def test_an_hour_of_frames_ends_as_the_float64_network_does() -> None:
     noisy = np.resize(noise((1, 3001 * stft.hop_length)), (1, 225_000 * stft.hop_length))
     zeros = np.zeros((1, stream_state_size(LSTM, stft)), np.float32)
     enhanced, _ = session(LSTM).run(None, {"noisy": noisy, "state": zeros})
-    exact = pipeline(causal_network(LSTM).double(), noisy, stft, MASK)[:, :-n_late]
+    exact = pipeline(causal_network(LSTM).double(), noisy, stft)[:, :-n_late]
     last = slice(-3000 * stft.hop_length, None)
     np.testing.assert_allclose(
         enhanced[:, n_late:][:, last], exact[:, last], rtol=0, atol=TOLERANCE
@@ -179,14 +233,20 @@ def test_weights_that_are_float16_numbers_take_half_the_space(opset: int) -> Non
     assert sizes[1] < 0.7 * sizes[0]
 
 
+def test_a_stream_computes_the_matrices_of_its_transform() -> None:
+    """They are no float16 numbers and would be a fifth of the bundled file."""
+    stft = transform(GRU)
+    n_bytes_of_matrices = 2 * 4 * 2 * stft.n_fft * stft.n_freqs
+    difference = stream_file(GRU).ByteSize() - mask_file(GRU).ByteSize()
+    assert difference < 0.1 * n_bytes_of_matrices
+
+
 def test_a_quantised_stream_is_close() -> None:
     stft = transform(LSTM)
     block = quantize(stream_block(causal_network(LSTM), stft, MASK, OPSET))
     noisy = noise((1, 100 * stft.hop_length))
-    outputs = [
-        stream(s, noisy, stft, LSTM.look_ahead, cycle([1]))
-        for s in (session(LSTM), open_session(stream_model(block, LSTM, stft)))
-    ]
+    files = (opened(LSTM), open_stream(stream_model(block, LSTM, stft), LSTM))
+    outputs = [stream(file, noisy, cycle([1])) for file in files]
     difference = np.abs(outputs[1] - outputs[0]).max()
     assert 0 < difference < 0.05 * np.abs(outputs[0]).max()
 
@@ -195,18 +255,19 @@ def test_a_quantised_stream_is_close() -> None:
 def test_a_stream_is_verified_over_a_minute_and_a_wrong_one_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stft = transform(LSTM)
-    content = stream_file(LSTM).SerializeToString()
+    content = stamp(stream_file(LSTM), spec_of(LSTM))
     monkeypatch.setattr("fsnp_onnx.export.verify_stream._LONG_S", 10)
-    probes = verify_stream(content, causal_network(LSTM), stft, MASK)
+    probes = verify_stream(content, causal_network(LSTM))
     assert [(probe.batch, probe.n_frames > 900) for probe in probes] == [
         (1, True), (1, True), (1, True), (2, True),
     ]  # fmt: skip
+    hop, rate = 32, 16000
+    assert [p.n_samples for p in probes] == [10 * rate + hop // 3] * 3 + [2 * rate + hop // 3]
     assert all(probe.snr_db > 60 for probe in probes)
     with pytest.raises(
         VerificationError, match=r"10 s of speech hop by hop: .* no file was written"
     ):
-        verify_stream(content, causal_network(LSTM, seed=1), stft, MASK)
+        verify_stream(content, causal_network(LSTM, seed=1))
 
 
 @pytest.mark.parametrize(

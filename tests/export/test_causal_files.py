@@ -14,6 +14,7 @@ import torch
 
 from fsnp_onnx import Enhancer, ExportOptions, export_checkpoint
 from fsnp_onnx.errors import ArgumentError
+from fsnp_onnx.export.graph.causal_block import BLOCK_FRAMES
 from fsnp_onnx.export.options import Interface
 from fsnp_onnx.export.speech import noisy_speech
 from fsnp_onnx.spec import ModelSpec
@@ -148,6 +149,19 @@ def test_a_quantised_stream_stays_close(
     (file,) = report.exported
     assert file.spec.precision == "int8"
     assert min(probe.snr_db for probe in file.spec.quantization) >= 20
+
+
+def test_the_probes_of_masks_know_the_block_of_a_causal_network(files: Files) -> None:
+    spec = files.specs["mask"]
+    assert spec.provenance["block_frames"] == BLOCK_FRAMES
+    shortest, filling, partial, longest = (probe.n_frames for probe in spec.verification)
+    assert shortest == spec.min_frames
+    assert (
+        (filling + LSTM.look_ahead) % BLOCK_FRAMES
+        == 0
+        != (partial + LSTM.look_ahead) % BLOCK_FRAMES
+    )
+    assert min(filling, partial, longest) > BLOCK_FRAMES
 
 
 def test_an_offline_network_cannot_stream() -> None:

@@ -28,8 +28,6 @@ EXACT = [
     ("AIFF", "PCM_16"),
     ("AIFF", "PCM_24"),
     ("AU", "PCM_16"),
-    ("CAF", "ALAC_16"),
-    ("CAF", "ALAC_24"),
     ("W64", "PCM_16"),
     ("RF64", "PCM_24"),
     ("WAV", "ULAW"),

@@ -219,6 +219,14 @@ def test_what_is_no_sound_is_one_line(content: bytes) -> None:
         decode_with_av(io.BytesIO(content), "x")
 
 
+def test_a_duration_that_is_no_time_is_passed_over() -> None:
+    content = encoded(voice(), "matroska", "pcm_s16le", stored="s16")
+    damaged = content.replace(b"00:00:01.003", b"about a sec.")
+    assert damaged != content
+    found = decode_with_av(io.BytesIO(damaged), "x")
+    assert (len(found.samples), found.warning) == (N_SAMPLES, None)
+
+
 def test_no_other_file_and_no_network_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,3 +299,46 @@ def test_a_truncated_ogg_of_a_codec_that_libsndfile_does_not_read(tmp_path: Path
     assert recording.truncated
     assert recording.warning
     assert recording.warning.startswith("truncated: 1000 of ")
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "rate"),
+    [
+        ("wav", "mp2", 48000),
+        ("wav", "wmav2", 44100),
+        ("wav", "ac3", 48000),
+        ("caf", "libmp3lame", 48000),
+    ],
+)
+def test_a_codec_that_libsndfile_does_not_read_in_a_container_that_it_does(
+    container: str, codec: str, rate: int
+) -> None:
+    content = io.BytesIO(encoded(voice(), container, codec, rate))
+    recording = decode.read(content)
+    assert abs(lag(recording.samples[:, 0], voice()[:, 0])) <= 2048
+    assert abs(len(recording.samples) - N_SAMPLES) <= 2048
+    assert (recording.format.container, recording.warning) == (container.upper(), None)
+
+
+@pytest.mark.parametrize("n_cut", [0, 100])
+def test_an_mp2_is_read_by_libsndfile_to_its_end(n_cut: int) -> None:
+    content = encoded(voice(), "mp2", "mp2")
+    recording = decode.read(io.BytesIO(content[: len(content) - n_cut]))
+    assert recording.format.subtype == "MPEG_LAYER_II"
+    assert abs(len(recording.samples) - N_SAMPLES) <= 2 * 1152
+    assert recording.truncated == (n_cut > 0)
+
+
+def test_a_damaged_size_beyond_every_file_is_one_line(tmp_path: Path) -> None:
+    content = bytearray(encoded(voice(), "caf", "libmp3lame"))
+    content[content.index(b"chan") + 6] = 0xD2  # of the eight bytes of its size
+    (tmp_path / "x.caf").write_bytes(content)
+    with (tmp_path / "x.caf").open("rb") as file, pytest.raises(AudioError, match=r"^x cannot be"):
+        decode_with_av(file, "x")
+
+
+def test_samples_beyond_float32_are_an_error_without_a_warning() -> None:
+    content = encoded(voice(), "mov", "pcm_f64le", stored="dbl")
+    loud = content.replace(np.float64(voice()[100, 0]).tobytes(), np.float64(1e300).tobytes())
+    with pytest.raises(AudioError, match="NaN or infinite"):
+        decode.read(io.BytesIO(loud))

@@ -19,7 +19,9 @@ from tests.runtime.signals import noise
 from tests.runtime.sound_files import EXACT, LOSSY, PADDED, make_file, plain
 
 
-@pytest.mark.parametrize(("container", "subtype"), [*EXACT, *LOSSY, *PADDED])
+@pytest.mark.parametrize(
+    ("container", "subtype"), [*EXACT, *LOSSY, *PADDED, ("CAF", "ALAC_16"), ("CAF", "ALAC_24")]
+)
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_a_truncated_file_is_read_as_far_as_it_goes_with_a_warning(
     tmp_path: Path, container: str, subtype: str, share: float
@@ -78,6 +80,11 @@ def test_ogg_without_its_last_bytes_is_truncated(subtype: str, n_cut: int) -> No
     assert recording.truncated
     assert recording.warning
     assert "bytes of its last page" in recording.warning
+
+
+def test_ogg_that_ends_before_its_samples_is_one_line() -> None:
+    with pytest.raises(AudioError, match=r"the stream is truncated \(.*\) and .*; copy it again$"):
+        _read(_whole("OGG", "VORBIS")[:100])
 
 
 def test_ogg_that_ends_between_two_pages_is_truncated() -> None:
@@ -160,6 +167,7 @@ WRAPPED = [
     _put(_put(_whole("AIFF"), b"COMM", 10, b"\0\0\x07\xd0"), b"SSND", 4, b"\0\0\x0f\xa8"),
     _put(_whole("CAF"), b"data", 4, (4004).to_bytes(8, "big")),
     _put(_whole("AU"), b".snd", 8, (4000).to_bytes(4, "big")),
+    _put(_whole("FLAC"), b"fLaC", 22, (2000).to_bytes(4, "big")),
 ]
 
 
@@ -245,6 +253,38 @@ def test_an_mp3_that_ends_within_a_frame_is_truncated() -> None:
     assert "of its last frame" in recording.warning
 
 
+def _counting_frame(name: bytes, at: int, count: bytes) -> bytes:
+    """Return a frame like the first one of CONSTANT that has a name at a position."""
+    size = 208 + (CONSTANT[2] >> 1 & 1)  # of 64 kbit/s at 44.1 kHz, and the padding
+    return (CONSTANT[:4].ljust(at, b"\0") + name + count).ljust(size, b"\0")
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        _counting_frame(b"VBRI", 36, bytes(10) + (40).to_bytes(4, "big")),
+        _counting_frame(b"Xing", 21, bytes(4)),  # with no number of frames
+        _counting_frame(b"Xing", 21, b"\0\0\0\1" + bytes(4)),
+    ],
+)
+def test_a_first_frame_of_an_mp3_that_counts_the_others_is_no_sound(first: bytes) -> None:
+    recording = _read(first + CONSTANT)
+    assert (recording.samples.shape, recording.warning) == ((46080, 1), None)
+
+
+def test_more_frames_of_an_mp3_than_its_first_one_counts_are_read_with_a_warning() -> None:
+    first = _counting_frame(b"VBRI", 36, bytes(10) + (10).to_bytes(4, "big"))
+    recording = _read(first + CONSTANT)
+    assert recording.samples.shape == (46080, 1)
+    assert recording.warning == "its header announces 10 MPEG frames, but 40 are there"
+
+
+def test_an_mp3_that_ends_within_its_second_frame_is_truncated() -> None:
+    recording = _read(CONSTANT[:300])
+    assert recording.truncated
+    assert recording.samples.shape == (1152, 1)
+
+
 def test_joined_mp3s_are_read_whole_with_a_warning() -> None:
     one = _whole("MP3", "MPEG_LAYER_III", 50000)
     recording = _read(one + one)
@@ -305,12 +345,49 @@ def test_what_pyav_reads_is_named_with_the_extra(
         _read(content + bytes(range(256)) * 4)
 
 
+@pytest.mark.parametrize("content", [_whole("RF64"), _whole("RF64")[:-4000]])
+def test_a_bw64_is_read_as_an_rf64(content: bytes) -> None:
+    expected, found = _read(content), _read(b"BW64" + content[4:])
+    assert np.array_equal(found.samples, expected.samples)
+    assert (found.format, found.warning) == (expected.format, expected.warning)
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "PCM_16", "PCM_U8"])
+def test_a_voc_is_whole_though_libsndfile_may_announce_a_byte_more(subtype: str) -> None:
+    recording = _read(_whole("VOC", subtype))
+    assert (recording.samples.shape, recording.warning) == ((8000, 1), None)
+
+
+def test_packets_of_a_sample_dump_that_begin_wrongly_print_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    content = _whole("SDS")
+    damaged = content[:275] + b"\1\2" + content[277:]  # the first two bytes of a packet
+    assert np.array_equal(_read(damaged).samples, _read(content).samples)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("content", [*(_whole("SDS")[:n] for n in (5, 12, 20, 21, 22, 147))])
+def test_a_sample_dump_that_ends_before_its_samples_is_one_line(
+    content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(AudioError, match="it is a MIDI sample dump without a sample"):
+        _read(content)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_sample_dump_of_no_bits_is_one_line() -> None:
+    with pytest.raises(AudioError, match="bad bit width"):
+        _read(_put(_whole("SDS"), b"\xf0\x7e", 6, b"\0"))
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_named_pipe_is_read_as_a_stream(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
-    writer = threading.Thread(target=(tmp_path / "pipe.wav").write_bytes, args=(_whole("WAV"),))
+    content = _whole("WAV", n_samples=600_000)  # more than is looked at before the rest is read
+    writer = threading.Thread(target=(tmp_path / "pipe.wav").write_bytes, args=(content,))
     writer.start()
-    assert decode.read(tmp_path / "pipe.wav").samples.shape == (8000, 1)
+    assert decode.read(tmp_path / "pipe.wav").samples.shape == (600_000, 1)
     writer.join()
 
 

@@ -150,11 +150,20 @@ def test_what_cannot_be_written_as_it_is_is_refused_before_the_work(
         encode.output_format(Path(name), source_format, 1000)
 
 
-@pytest.mark.parametrize("channels", [9, 16])
-def test_alac_of_more_channels_than_libsndfile_reads_becomes_pcm(channels: int) -> None:
-    source_format = AudioFormat("CAF", "ALAC_24", "FILE", 48000, channels)
+@pytest.mark.parametrize("channels", [1, 16])
+@pytest.mark.parametrize(("subtype", "expected"), [("ALAC_16", "PCM_16"), ("ALAC_32", "PCM_24")])
+def test_alac_becomes_pcm_as_its_writer_needs_a_file_elsewhere(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    subtype: str,
+    expected: str,
+    channels: int,
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where libsndfile would put it
+    source_format = AudioFormat("CAF", subtype, "FILE", 48000, channels)
     found = encode.output_format(Path("x.caf"), source_format, 1000)
-    assert (found.container, found.subtype) == ("CAF", "PCM_24")
+    assert (found.container, found.subtype) == ("CAF", expected)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -217,6 +226,7 @@ assert accepted > 500, accepted
         (("MATROSKA", "OPUS"), "x.ogg", ("OGG", "OPUS")),
         (("MATROSKA", "OPUS"), "x.opus", ("OGG", "OPUS")),
         (("OGG", "SPEEX"), "x.ogg", ("OGG", "VORBIS")),
+        (("PAF", "PCM_24"), "x.paf", ("PAF", "PCM_16")),  # libsndfile loses samples of 24 bits
     ],
 )
 def test_the_ending_decides_the_container_and_changes_only_what_it_must(
@@ -249,7 +259,9 @@ def test_a_container_has_an_ending_that_keeps_it_where_it_can_be_written(
     assert found.container in (container, "WAV")
 
 
-@pytest.mark.parametrize("name", ["x", "x.txt", "x.raw", "x.wav.part", "x.m4a", "x.sd2", "x."])
+@pytest.mark.parametrize(
+    "name", ["x", "x.txt", "x.raw", "x.wav.part", "x.m4a", "x.sd2", "x.sds", "x."]
+)
 def test_an_ending_that_stands_for_nothing_that_can_be_written_is_reported(name: str) -> None:
     with pytest.raises(AudioError, match=r"cannot write x.*; use \.wav, \.flac"):
         encode.output_format(Path(name), plain(), 1000)

@@ -287,6 +287,21 @@ def test_a_run_goes_on_where_it_stopped(trained: Path, bank_dir: Path) -> None:
     assert any(not torch.equal(resumed[name], weight) for name, weight in weights.items())
 
 
+def test_a_run_of_which_only_the_checkpoint_is_left_goes_on_from_it(
+    trained: Path, bank_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copy(trained / "checkpoint.tar", tmp_path)
+    step = log_of(trained)[-1]["step"]
+    result = run(bank_dir, tmp_path, "1", "--resume", "--steps", str(step + 2))
+    assert result.exit_code == 0, result.output
+    assert log_of(tmp_path)[-1]["step"] == step + 2
+    assert (tmp_path / "state.pt").exists()
+    assert any(
+        not torch.equal(weight, weights_of(tmp_path / "checkpoint.tar")[name])
+        for name, weight in weights_of(trained / "checkpoint.tar").items()
+    )
+
+
 def test_a_run_starts_from_the_weights_of_a_checkpoint(
     trained: Path, bank_dir: Path, tmp_path: Path
 ) -> None:

@@ -27,11 +27,10 @@ from fsnp_onnx.export.graph.causal_state import (
     state_constants,
 )
 from fsnp_onnx.export.graph.causal_tcn import Weights, tcn_constants
-from fsnp_onnx.export.graph.passes import store_as_float16
+from fsnp_onnx.export.graph.passes import finished
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
 BLOCK_FRAMES: Final = 32  # at most, in one go
-_IR_VERSION: Final = 10  # what the oldest supported ONNX Runtime reads
 _BODY: Final = "block_"
 
 
@@ -63,12 +62,7 @@ def causal_block(network: FullSubNetPlus, around: Around, opset: int) -> onnx.Mo
     config = network.config
     pieces = [*around.pieces, *network_pieces(config)]
     weights = network_weights(network)
-    most_frames = config.look_ahead + 1  # what the start of a stream counts up to
-    constants = [
-        network_constants(config, most_frames),
-        tcn_constants(config),
-        state_constants(pieces),
-    ]
+    constants = [network_constants(config), tcn_constants(config), state_constants(pieces)]
     constants += [around.constants] if around.constants else []
     graph = _parsed(f"""
     block ({around.inputs}, float[batch,state_size] state)
@@ -83,8 +77,7 @@ def causal_block(network: FullSubNetPlus, around: Around, opset: int) -> onnx.Mo
     }}""")
     for name, values in (weights | around.weights).items():
         graph.initializer.append(numpy_helper.from_array(values, name))
-    opsets = [helper.make_opsetid("", opset)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
 
 
 def _parsed(text: str) -> onnx.GraphProto:
@@ -112,10 +105,7 @@ def over_blocks(interface: str, block: onnx.ModelProto) -> onnx.ModelProto:
     del body.node[:]
     body.node.extend([*nodes[:behind], *inner.node, *nodes[behind:]])
     body.initializer.extend(inner.initializer)
-    store_as_float16(graph)
-    model = helper.make_model(graph, opset_imports=block.opset_import, ir_version=_IR_VERSION)
-    model.producer_name = "fsnp-onnx"
-    return model
+    return finished(graph, block.opset_import)
 
 
 def blocks_of(n_steps: str) -> str:

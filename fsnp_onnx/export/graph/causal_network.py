@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fsnp_onnx.export.graph.causal_tcn import (
+    Weights,
     branch_tcns,
     running_mean,
     stacked,
     tcn_weights,
 )
 from fsnp_onnx.export.graph.tcn import array
-from fsnp_onnx.export.graph.text import FLOAT
+from fsnp_onnx.export.graph.text import ACTIVATIONS, FLOAT
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import (
     ATTENTIONS,
@@ -33,10 +34,6 @@ from fsnp_onnx.network.fullsubnet_plus import (
 from fsnp_onnx.network.norms import OFFLINE_EPSILON
 from fsnp_onnx.network.sequence import RecurrentModel
 
-Weights = dict[str, NDArray[Any]]
-_ACTIVATION: Final = {
-    "ReLU": "Relu({0})", "ReLU6": "Clip({0}, float_zero, six)", "Tanh": "Tanh({0})", None: "Identity({0})"
-}  # fmt: skip
 _GATES: Final = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}  # ONNX's order of torch's gates
 
 
@@ -52,25 +49,26 @@ def network_nodes(config: NetworkConfig, weights: Weights) -> str:
       normed = Div(parts, safe_level)
       {_ATTENTION if config.attention else "attended = Identity(normed)"}
       {branch_tcns(config, weights)}
-      full_band = {_ACTIVATION[config.fb_activation].format("full_band_linear")}
+      full_band = {ACTIVATIONS[config.fb_activation].format("full_band_linear")}
       {_SUB_BAND_INPUT}
       {_recurrent_layers(config)}
       mask_linear = MatMul(y_{config.sub_band_layers}, mask_weight)
       mask_shifted = Add(mask_linear, mask_bias)
-      mask_active = {_ACTIVATION[config.sb_activation].format("mask_shifted")}
+      mask_active = {ACTIVATIONS[config.sb_activation].format("mask_shifted")}
       mask_by_frame = Reshape(mask_active, mask_shape)
       mask = Transpose<perm: ints = [1, 3, 0, 2]>(mask_by_frame)"""
 
 
-def network_constants(config: NetworkConfig, most_frames: int) -> str:
-    """Return the constants of the nodes; ``most_frames`` is where the count of frames may stop."""
+def network_constants(config: NetworkConfig) -> str:
+    """Return the constants of the nodes."""
     n_freqs, features = config.n_freqs, config.sub_band_features
     n_hidden, horizon = config.sub_band_hidden_size, config.horizon_frames
+    most_frames = max(horizon, config.look_ahead + 1)  # a stream counts no further than it begins
     return f"""
      int64[1] axis_1 = {{1}}, int64[1] axis_2 = {{2}}, int64[1] axis_3 = {{3}},
      int64[1] first = {{0}}, int64[1] last = {{-1}}, int64[1] one = {{1}}, int64[1] beyond_all = {{{2**31 - 1}}},
      int64 scalar_one = {{1}}, float float_zero = {{0}}, float scalar_one_float = {{1}}, float six = {{6}}, float horizon = {{{horizon}}},
-     float fading = {{{np.float32(1 - 1 / horizon):.9g}}}, float most_frames = {{{max(horizon, most_frames)}}},
+     float fading = {{{np.float32(1 - 1 / horizon):.9g}}}, float most_frames = {{{most_frames}}},
      float norm_epsilon = {{{OFFLINE_EPSILON}}}, int64[2] bins_and_sources = {{1, 3}},
      int64[3] source_rows = {{0, 0, {4 * n_freqs}}}, int64[3] feature_rows = {{0, -1, {features}}},
      int64[3] hidden_rows = {{0, -1, {n_hidden}}}, int64[4] mask_shape = {{0, -1, {n_freqs}, 2}}"""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fsnp_onnx.export.graph.tcn import array, tcn_blocks
+from fsnp_onnx.export.graph.text import prelu
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.network.norms import RUNNING_VARIANCE_EPSILON
@@ -48,12 +49,12 @@ def _block(k: int, config: NetworkConfig, weights: Weights) -> str:
     return f"""
       wide_product_{k} = MatMul(x_{k}, conv1x1_weight_{k})
       wide_linear_{k} = Add(wide_product_{k}, conv1x1_bias_{k})
-      {_prelu(f"prelu1_{k}", f"wide_linear_{k}", weights)}
+      {_prelu("prelu1", k, f"wide_linear_{k}", weights)}
       {_normed(f"norm1_{k}", f"prelu1_{k}")}
       norm1_{k}_scaled = Mul(norm1_{k}_normed, norm1_weight_{k})
       norm1_{k}_shifted = Add(norm1_{k}_scaled, norm1_bias_{k})
       {_depthwise(k, config)}
-      {_prelu(f"prelu2_{k}", f"filtered_{k}", weights)}
+      {_prelu("prelu2", k, f"filtered_{k}", weights)}
       {_normed(f"norm2_{k}", f"prelu2_{k}")}
       sconv_scaled_{k} = Mul(sconv_weight_{k}, norm2_weight_{k})
       sconv_shift_{k} = MatMul(norm2_bias_{k}, sconv_weight_{k})
@@ -85,25 +86,22 @@ def _depthwise(k: int, config: NetworkConfig) -> str:
     """The depthwise convolution over the frames kept and these: ``filtered``."""
     n_taps, dilation = config.tcn_kernel_size, DILATIONS[k % len(DILATIONS)]
     reach, y = dilation * (n_taps - 1), f"norm1_{k}_shifted"
-    if not reach:
-        return f"""tap_{k}_0 = Mul({y}, depthwise_{k}_0)
-          filtered_{k} = Add(tap_{k}_0, depthwise_bias_{k})"""
+    extended = f"extended_{k} = Identity({y})"
+    if reach:
+        extended = f"""
+      extended_{k} = Concat<axis: int = 2>(was_frames_{k}, {y})
+      now_frames_{k} = Slice(extended_{k}, n_frames, beyond_all, axis_2)"""
     taps = []
     for tap in range(n_taps):
-        start, added = (
-            f"offset_{tap * dilation}",
-            f"sum_{k}_{tap - 1}" if tap else f"depthwise_bias_{k}",
-        )
+        start = f"offset_{tap * dilation}"
+        added = f"sum_{k}_{tap - 1}" if tap else f"depthwise_bias_{k}"
         total = f"sum_{k}_{tap}" if tap < n_taps - 1 else f"filtered_{k}"
         taps.append(f"""
           end_{k}_{tap} = Add(n_frames, {start})
           frames_{k}_{tap} = Slice(extended_{k}, {start}, end_{k}_{tap}, axis_2)
           tap_{k}_{tap} = Mul(frames_{k}_{tap}, depthwise_{k}_{tap})
           {total} = Add({added}, tap_{k}_{tap})""")
-    return f"""
-      extended_{k} = Concat<axis: int = 2>(was_frames_{k}, {y})
-      now_frames_{k} = Slice(extended_{k}, n_frames, beyond_all, axis_2)
-      {"".join(taps)}"""
+    return extended + "".join(taps)
 
 
 def tcn_constants(config: NetworkConfig) -> str:
@@ -113,12 +111,9 @@ def tcn_constants(config: NetworkConfig) -> str:
     return f"float variance_epsilon = {{{RUNNING_VARIANCE_EPSILON}}}, {offsets}"
 
 
-def _prelu(name: str, x: str, weights: Weights) -> str:
-    """PReLU; for slopes up to 1 as max(x, a x), which is faster than ONNX Runtime's operator."""
-    if weights[f"{name}_slope"].max() > 1:
-        return f"{name} = PRelu({x}, {name}_slope)"
-    return f"""{name}_steep = Mul({x}, {name}_slope)
-      {name} = Max({x}, {name}_steep)"""
+def _prelu(name: str, k: int, x: str, weights: Weights) -> str:
+    slope = f"{name}_slope_{k}"
+    return prelu(f"{name}_{k}", x, slope, weights[slope].max())
 
 
 def tcn_weights(network: FullSubNetPlus) -> Weights:
@@ -141,10 +136,7 @@ def tcn_weights(network: FullSubNetPlus) -> Weights:
         block_weights["norm1_weight"] = stacked(blocks, "norm1.weight")[:, None]
         block_weights["depthwise_bias"] = stacked(blocks, "depthwise_conv.bias")[:, None]
         taps = stacked(blocks, "depthwise_conv.weight")[:, :, 0]  # [3, channels, taps]
-        for name, values in block_weights.items():
-            where, _, what = name.rpartition("_")
-            key = f"{where}_{k}_slope" if what == "slope" else f"{name}_{k}"
-            weights[key] = values
+        weights |= {f"{name}_{k}": values for name, values in block_weights.items()}
         for tap in range(taps.shape[-1]):
             weights[f"depthwise_{k}_{tap}"] = taps[:, None, :, tap].copy()
     return weights

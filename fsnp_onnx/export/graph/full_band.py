@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from fsnp_onnx.export.graph.statistics import SOURCES
 from fsnp_onnx.export.graph.tcn import array, tcn_block, tcn_block_weights, tcn_blocks
-from fsnp_onnx.export.graph.text import DOUBLE, FLOAT, lines
+from fsnp_onnx.export.graph.text import ACTIVATIONS, DOUBLE, FLOAT, lines
 from fsnp_onnx.export.graph.torch_export import EXAMPLE_BATCH, EXAMPLE_FRAMES, export_module
 from fsnp_onnx.network import norms
 from fsnp_onnx.network.config import NetworkConfig
@@ -35,12 +35,6 @@ from fsnp_onnx.spec import INPUT_NAMES
 
 BRANCHES: Final[tuple[Branch, ...]] = ("", "_real", "_imag")
 FRAMES_PER_BLOCK: Final = 256  # half a megabyte per hidden tensor: what stays in a core's cache
-_ACTIVATIONS: Final = {
-    "ReLU": "Relu(linear)",
-    "ReLU6": "Clip(linear, float_zero, six)",
-    "Tanh": "Tanh(linear)",
-    None: "Identity(linear)",
-}
 
 
 def full_band_stage(
@@ -196,7 +190,7 @@ def _linear_layer(branch: str, config: NetworkConfig) -> str:
           rectified = Relu(frames)
           rows = Reshape(rectified, input_rows)
           linear = Gemm<transB: int = 1>(rows, {branch}_linear_weight, {branch}_linear_bias)
-          active = {_ACTIVATIONS[config.fb_activation]}
+          active = {ACTIVATIONS[config.fb_activation].format("linear")}
           output = Reshape(active, input_shape)
           n_block_frames = Sub(stop, start)
           n_missing = Sub(block, n_block_frames)

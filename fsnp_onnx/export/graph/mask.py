@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 import onnx
-from onnx import compose, helper, parser
+from onnx import compose, parser
 
-from fsnp_onnx.export.graph.passes import store_as_float16
+from fsnp_onnx.export.graph.passes import finished
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.spec import INPUT_NAMES, OUTPUT_NAME
 
 _FULL_BAND: Final = "full_band_"
-_NEWEST_IR: Final = 10  # what the oldest supported ONNX Runtime reads
 
 
 def mask_model(
@@ -20,8 +19,7 @@ def mask_model(
 ) -> onnx.ModelProto:
     """Join stage one and the whole Scan of stage two to one model of any batch and length.
 
-    It maps ``noisy_real, noisy_imag`` [batch, F, frames] to ``mask`` [batch, 2, F, frames], float32. Weights
-    are stored as float16 where that loses nothing.
+    It maps ``noisy_real, noisy_imag`` [batch, F, frames] to ``mask`` [batch, 2, F, frames], float32.
     """
     inputs = ", ".join(f"float[batch,{config.n_freqs},frames] {name}" for name in INPUT_NAMES)
     graph = parser.parse_graph(f"""
@@ -38,10 +36,4 @@ def mask_model(
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend([*second.initializer, *first.initializer])
-    store_as_float16(graph)
-    return helper.make_model(
-        graph,
-        opset_imports=sub_band.opset_import,
-        ir_version=min(full_band.ir_version, _NEWEST_IR),
-        producer_name="fsnp-onnx",
-    )
+    return finished(graph, sub_band.opset_import)

@@ -1,6 +1,6 @@
 """The interface "stream": ``noisy, state -> enhanced, next_state``, hops of samples in and out (docs/live.md).
 
-STFT and inverse are matrix products. A frame spans the hop before and the hop given; the first hop of a
+STFT and inverse are matrix products (transform.py). A frame spans the hop before and the hop given; the first hop of a
 recording is mirrored to the left, as `torch.stft` does. A frame's mask comes ``look_ahead`` frames later,
 and a hop of output needs the frame before and the frame after it. So the output is late by
 ``look_ahead + 1`` hops; before the start it is zero.
@@ -9,6 +9,7 @@ and a hop of output needs the frame before and the frame after it. So the output
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -23,6 +24,14 @@ from fsnp_onnx.export.graph.causal_block import (
     over_blocks,
 )
 from fsnp_onnx.export.graph.causal_state import Piece, network_pieces, state_size
+from fsnp_onnx.export.graph.text import FLOAT
+from fsnp_onnx.export.graph.transform import (
+    WAVES,
+    bin_weights,
+    mask_constants,
+    masked,
+    wave_tables,
+)
 from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from fsnp_onnx.spec import MaskSpec, ModelSpec, StateSpec, StftSpec
@@ -70,17 +79,12 @@ def stream_block(
         inputs=f"float[batch,n,{hop}] hops",
         outputs=f"float[batch,n,{hop}] enhanced_hops",
         before=_ANALYSIS,
-        after=_masked_nodes(config) + _SYNTHESIS,
+        after=_delayed(config) + masked("delayed", "mask", axis=1) + _SYNTHESIS,
         pieces=_pieces(config, stft),
         constants=f"""
-          float limit = {{{mask.limit}}}, float lowest = {{{-mask.limit}}}, float k = {{{mask.k}}},
-          float c = {{{mask.c}}}, float look_ahead = {{{config.look_ahead}}}, int64[1] hop = {{{hop}}},
-          int64[1] n_fft = {{{stft.n_fft}}}""",
-        weights={
-            "analysis": _analysis(stft),
-            "synthesis": _synthesis(stft),
-            "mirror": np.array([0, *range(hop - 1, 0, -1)]),  # the window is 0 at the first sample
-        },
+          {mask_constants(mask, "float")}, float look_ahead = {{{config.look_ahead}}},
+          int64[1] hop = {{{hop}}}, int64[1] n_fft = {{{stft.n_fft}}}""",
+        weights=_tables(stft),
     )
     return causal_block(network, around, opset)
 
@@ -126,7 +130,10 @@ def _pieces(config: NetworkConfig, stft: StftSpec) -> list[Piece]:
     return [Piece("hop", (1, hop)), *spectra, Piece("half", (1, hop))]
 
 
-_ANALYSIS = """
+_ANALYSIS: Final = f"""
+      {WAVES}
+      exact_analysis = Mul(waves, window)
+      analysis = Cast<to: int = {FLOAT}>(exact_analysis)
       first_hop = Gather<axis: int = 1>(hops, first)
       mirrored = Gather<axis: int = 2>(first_hop, mirror)
       at_start = Equal(was_count, float_zero)
@@ -141,67 +148,42 @@ _ANALYSIS = """
       spectrum = MatMul(one_frames, analysis)"""
 
 
-def _masked_nodes(config: NetworkConfig) -> str:
-    """Expand the mask and apply it to the spectrum that it belongs to: ``masked`` [batch, 2, n, F]."""
-    delayed = "delayed = Identity(spectrum)"
-    if config.look_ahead:
-        delayed = """
+def _delayed(config: NetworkConfig) -> str:
+    """Return the nodes of the spectrum that the masks belong to: ``delayed`` [batch, 2, n, F]."""
+    if not config.look_ahead:
+        return "delayed = Identity(spectrum)"
+    return """
       spectra_from_before = Concat<axis: int = 2>(was_spectra, spectrum)
       now_spectra = Slice(spectra_from_before, n_frames, beyond_all, axis_2)
       delayed = Slice(spectra_from_before, first, n_frames, axis_2)"""
-    return f"""
-      {delayed}
-      clamped = Clip(mask, lowest, limit)
-      above = Add(k, clamped)
-      below = Sub(k, clamped)
-      ratio = Div(above, below)
-      expanded = Log(ratio)
-      crm = Div(expanded, c)
-      noisy_real, noisy_imag = Split<axis: int = 1, num_outputs: int = 2>(delayed)
-      crm_real, crm_imag = Split<axis: int = 1, num_outputs: int = 2>(crm)
-      real_real = Mul(noisy_real, crm_real)
-      imag_imag = Mul(noisy_imag, crm_imag)
-      real_imag = Mul(noisy_real, crm_imag)
-      imag_real = Mul(noisy_imag, crm_real)
-      masked_real = Sub(real_real, imag_imag)
-      masked_imag = Add(real_imag, imag_real)
-      masked = Concat<axis: int = 1>(masked_real, masked_imag)"""
 
 
-_SYNTHESIS = """
+_SYNTHESIS: Final = f"""
+      waves_by_bin = Transpose<perm: ints = [0, 2, 1]>(waves)
+      weighted_waves = Mul(waves_by_bin, bin_weights)
+      exact_synthesis = Mul(weighted_waves, window_of_sums)
+      synthesis = Cast<to: int = {FLOAT}>(exact_synthesis)
       part_waves = MatMul(masked, synthesis)
-      waves = ReduceSum<keepdims: int = 0>(part_waves, axis_1)
-      left_halves = Slice(waves, first, hop, axis_2)
-      right_halves = Slice(waves, hop, n_fft, axis_2)
+      sound = ReduceSum<keepdims: int = 0>(part_waves, axis_1)
+      left_halves = Slice(sound, first, hop, axis_2)
+      right_halves = Slice(sound, hop, n_fft, axis_2)
       halves_from_before = Concat<axis: int = 1>(was_half, right_halves)
       now_half = Gather<axis: int = 1>(right_halves, last)
       halves_before = Slice(halves_from_before, first, given, axis_1)
       added = Add(halves_before, left_halves)
       past_look_ahead = Sub(counts, look_ahead)
       counted = Greater(past_look_ahead, scalar_one_float)
-      begun = Cast<to: int = 1>(counted)
+      begun = Cast<to: int = {FLOAT}>(counted)
       begun_hops = Unsqueeze(begun, axis_2)
       enhanced_hops = Mul(added, begun_hops)"""
 
 
-def _analysis(stft: StftSpec) -> NDArray[np.float32]:
-    """Window and transform, [2, n_fft, F]."""
-    phase = _phase(stft)
-    return (np.stack([np.cos(phase), -np.sin(phase)]) * stft.window()[:, None]).astype(np.float32)
-
-
-def _synthesis(stft: StftSpec) -> NDArray[np.float32]:
-    """Inverse transform, window, and division by the squared windows that overlap, [2, F, n_fft]."""
+def _tables(stft: StftSpec) -> dict[str, NDArray[Any]]:
     window, hop = stft.window(), stft.hop_length
     overlap = np.square(window[:hop]) + np.square(window[hop:])
-    phase = _phase(stft).T
-    weight = np.full((stft.n_freqs, 1), 2.0 / stft.n_fft)
-    weight[[0, -1]] /= 2
-    scale = weight * (window / np.tile(overlap, 2))
-    transform: NDArray[np.float64] = np.stack([np.cos(phase), -np.sin(phase)]) * scale
-    return transform.astype(np.float32)
-
-
-def _phase(stft: StftSpec) -> NDArray[np.float64]:
-    turns = np.outer(np.arange(stft.n_fft), np.arange(stft.n_freqs)) % stft.n_fft
-    return 2 * np.pi * turns / stft.n_fft
+    return wave_tables(stft, stft.n_fft) | {
+        "window": window[:, None],
+        "window_of_sums": window / np.tile(overlap, 2),
+        "bin_weights": bin_weights(stft)[:, None],
+        "mirror": np.array([0, *range(hop - 1, 0, -1)]),  # the window is 0 at the first sample
+    }

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fsnp_onnx.export.graph.text import DOUBLE, FLOAT
+from fsnp_onnx.export.graph.text import DOUBLE, FLOAT, prelu
 from fsnp_onnx.network.sequence import TcnBlock, TcnModel
 
 
@@ -161,12 +161,9 @@ def _filtered(model: TcnModel) -> str:
           {_prelu(model, "prelu2", f"sum_{taps[-1]}", "filtered")}"""
 
 
-def _prelu(model: TcnModel, prelu: str, x: str, y: str) -> str:
-    """PReLU; for slopes up to 1 as max(x, a x), six times as fast as ONNX Runtime's operator."""
-    if max(getattr(block, prelu).weight.max().item() for block in tcn_blocks(model)) > 1:
-        return f"{y} = PRelu({x}, {prelu}_slope)"
-    return f"""{y}_steep = Mul({x}, {prelu}_slope)
-          {y} = Max({x}, {y}_steep)"""
+def _prelu(model: TcnModel, name: str, x: str, y: str) -> str:
+    steepest = max(getattr(block, name).weight.max().item() for block in tcn_blocks(model))
+    return prelu(y, x, f"{name}_slope", steepest)
 
 
 def _sums_over_frames(name: str, before: str, behind: str = "", outputs: str = "") -> str:

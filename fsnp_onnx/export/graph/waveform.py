@@ -21,6 +21,13 @@ from numpy.typing import NDArray
 from onnx import compose, helper, numpy_helper, parser
 
 from fsnp_onnx.export.graph.text import DOUBLE, FLOAT, lines
+from fsnp_onnx.export.graph.transform import (
+    WAVES,
+    bin_weights,
+    mask_constants,
+    masked,
+    wave_tables,
+)
 from fsnp_onnx.spec import ENHANCED, INPUT_NAMES, NOISY, OUTPUT_NAME, ModelSpec, StftSpec
 
 BLOCK_FRAMES: Final = 64  # half a megabyte or less for each tensor of a block
@@ -65,25 +72,16 @@ def _rows_of_a_frame(stft: StftSpec) -> range:
 
 
 def _tables(spec: ModelSpec) -> dict[str, NDArray[Any]]:
-    """Cosines, windows, positions: the constants that are arrays."""
+    """Waves, windows, positions: the constants that are arrays."""
     stft = spec.stft
     n_fft, half = stft.n_fft, stft.n_fft // 2
     reach = len(_rows_of_a_frame(stft)) * stft.hop_length
     window = np.pad(stft.window(), (0, reach - n_fft))
-    angles = 2 * np.pi * np.arange(n_fft) / n_fft
-    stands_for = np.full(stft.n_freqs, 2.0)  # a bin stands for its negative frequency as well
-    stands_for[0] = 1
-    if n_fft % 2 == 0:
-        stands_for[-1] = 1
     tail = np.arange(reach) >= max(0, half - stft.hop_length)  # where its frame counts
-    return {
-        "cosine_table": np.cos(angles),
-        "minus_sine_table": -np.sin(angles),
-        "positions": np.arange(reach)[:, None],
-        "bins": np.arange(stft.n_freqs),
+    return wave_tables(stft, reach) | {
         "window": window[:, None],
         "squared_window": np.square(window),
-        "bin_scale": np.tile(stands_for / n_fft, 2),
+        "bin_scale": np.tile(bin_weights(stft), 2),
         "tail": tail.astype(np.float64),
         "frame_offsets": np.arange(BLOCK_FRAMES),
         "left_positions": np.arange(half, 0, -1),
@@ -114,20 +112,17 @@ def _analysis(spec: ModelSpec) -> str:
      int64[1] block = {{{block}}}, int64[1] block_minus_one = {{{block - 1}}},
      int64[1] n_last_rows = {{{rows[-1]}}}, int64[1] block_samples = {{{(block + rows[-1]) * hop}}},
      int64[3] row_shape = {{0, {block + rows[-1]}, {hop}}}, int64[3] part_shape = {{0, {n_freqs}, -1}},
-     int64[2] part_lengths = {{{n_freqs}, {n_freqs}}}, {", ".join(shifts)},
+     int64[2] wave_shape = {{0, -1}}, {", ".join(shifts)},
      int64[2] overlap_rows = {{{rows[-1]}, {hop}}}, int64[2] done_and_next = {{{block}, {rows[-1]}}},
-     int64[3] gain_shape = {{0, {block}, {2 * n_freqs}}}, int64[2] sample_shape = {{0, -1}},
+     int64[3] mask_shape = {{0, {block}, {2 * n_freqs}}}, int64[2] sample_shape = {{0, -1}},
      int64[{len(rows)}] row_lengths = {{{", ".join([str(hop)] * len(rows))}}},
      int64[6] before_rows = {{0, 0, 0, 0, {block}, 0}}, float silence = {{0}},
-     float lowest = {{{-spec.mask.limit}}}, float highest = {{{spec.mask.limit}}},
-     double k = {{{spec.mask.k}}}, double c = {{{spec.mask.c}}}, double no_weight = {{1e-300}}>
+     {mask_constants(spec.mask, "double")}, double no_weight = {{1e-300}}>
     {{
-      products = Mul(positions, bins)
-      phases = Mod(products, n_fft)
-      cosines = Gather(cosine_table, phases)
-      minus_sines = Gather(minus_sine_table, phases)
-      waves = Concat<axis: int = 1>(cosines, minus_sines)
-      analysis_basis = Mul(waves, window)
+      {WAVES}
+      side_by_side = Transpose<perm: ints = [1, 0, 2]>(waves)
+      flat_waves = Reshape(side_by_side, wave_shape)
+      analysis_basis = Mul(flat_waves, window)
 
       batch = Shape<start: int = 0, end: int = 1>({NOISY})
       n_samples = Shape<start: int = 1, end: int = 2>({NOISY})
@@ -173,7 +168,7 @@ def _analysis(spec: ModelSpec) -> str:
           {_spectrum_of_a_block(rows)}
           narrow = Cast<to: int = {FLOAT}>(spectrum)
           by_bin = Transpose<perm: ints = [0, 2, 1]>(narrow)
-          real_block, imag_block = Split<axis: int = 1>(by_bin, part_lengths)
+          real_block, imag_block = Split<axis: int = 1, num_outputs: int = 2>(by_bin)
         }}
       > (first_frames)
       all_real = Reshape(real_blocks, part_shape)
@@ -217,30 +212,14 @@ def _synthesis(spec: ModelSpec) -> str:
           => ({overlap} next_overlap, float[batch,{BLOCK_FRAMES * stft.hop_length}] sound)
         {{
           {_spectrum_of_a_block(rows)}
-          real, imag = Split<axis: int = 2>(spectrum, part_lengths)
-
           numbers = Add(first_frame, frame_offsets)
           under_mask = Min(numbers, last_frame)
           compressed = Gather<axis: int = 3>({OUTPUT_NAME}, under_mask)
-          clamped = Clip(compressed, lowest, highest)
-          by_frame = Transpose<perm: ints = [0, 3, 1, 2]>(clamped)
-          m = Cast<to: int = {DOUBLE}>(by_frame)
-          above = Add(k, m)
-          below = Sub(k, m)
-          ratio = Div(above, below)
-          exponent = Log(ratio)
-          gain_parts = Div(exponent, c)
-          gain = Reshape(gain_parts, gain_shape)
-          gain_real, gain_imag = Split<axis: int = 2>(gain, part_lengths)
-
-          real_real = Mul(gain_real, real)
-          imag_imag = Mul(gain_imag, imag)
-          real_imag = Mul(gain_real, imag)
-          imag_real = Mul(gain_imag, real)
-          enhanced_real = Sub(real_real, imag_imag)
-          enhanced_imag = Add(real_imag, imag_real)
-          enhanced_parts = Concat<axis: int = 2>(enhanced_real, enhanced_imag)
-          windowed = MatMul(enhanced_parts, synthesis_basis)
+          by_frame = Transpose<perm: ints = [0, 3, 1, 2]>(compressed)
+          narrow_mask = Reshape(by_frame, mask_shape)
+          mask_parts = Cast<to: int = {DOUBLE}>(narrow_mask)
+          {masked("spectrum", "mask_parts", axis=2)}
+          windowed = MatMul(masked, synthesis_basis)
 
           column = Unsqueeze(numbers, one)
           is_whole = Less(column, n_frames)

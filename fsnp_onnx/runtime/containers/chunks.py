@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 _SIZES_OF_PIPES = (0x7F000000, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)  # and a bit less
@@ -29,6 +29,7 @@ class Header:
         block_samples: Samples of a block of the codec, the last of which may be padding, else 0.
         n_unit: Bytes that have to be there together.
         has_tail: Whether libsndfile is to see what lies behind the samples.
+        repairs: Bytes that libsndfile needs in other places, by position.
     """
 
     start: int
@@ -39,6 +40,7 @@ class Header:
     block_samples: int = 0
     n_unit: int = 1
     has_tail: bool = False
+    repairs: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,11 @@ class Chunks:
 def known_size(n_bytes: int) -> int | None:
     """Return a size of 32 bits, None for those of writers into a pipe that did not know it."""
     is_unknown = any(top - _HEADER_BYTES <= n_bytes <= top for top in _SIZES_OF_PIPES)
-    return None if is_unknown or n_bytes > _LARGEST else n_bytes
+    return None if is_unknown else n_bytes
 
 
 def riff(file: BinaryIO, head: bytes, size: int) -> Header:
-    """Parse a WAV or RF64."""
+    """Parse a WAV, RF64 or BW64."""
     order = ">" if head.startswith(b"RIFX") else "<"
     chunks = Chunks(struct.Struct(f"{order}4sI"))
     found = chunks.find(file, 12, size, b"data")
@@ -113,7 +115,10 @@ def riff(file: BinaryIO, head: bytes, size: int) -> Header:
         return {4: struct.pack(f"{order}I", 8), start - 4: bytes(4)}
 
     n_samples, block = _wave_samples(file, found, order, n_bytes)
-    return Header(start, n_bytes, n_samples, with_size, chunks, block, has_tail=True)
+    repairs = {0: b"RF64"} if head.startswith(b"BW64") else {}  # two names of one container
+    return Header(
+        start, n_bytes, n_samples, with_size, chunks, block, has_tail=True, repairs=repairs
+    )
 
 
 def w64(file: BinaryIO, _head: bytes, size: int) -> Header:

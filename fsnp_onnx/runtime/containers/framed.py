@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from fsnp_onnx.runtime.containers.container import JOINED, Container
-from fsnp_onnx.runtime.containers.spliced import Spliced
+from fsnp_onnx.runtime.containers.spliced import patched
 
 _BLOCK_BYTES = 1 << 20
 _FLAC_START_BYTES = 8  # name, and header of the first block of metadata
+_FLAC_COUNT = range(21, 26)  # where the number of samples has the last 36 bits
 _PAGE_BYTES, _BEGINS, _ENDS = 27, 2, 4  # header of a page of Ogg, and its flags
 
 
@@ -18,8 +19,7 @@ def read_ogg(file: BinaryIO) -> Container:
     """Return how to read an Ogg file, whose pages say where streams begin and end."""
     streams: set[bytes] = set()
     is_begun, note, missing = False, None, None
-    size = file.seek(0, os.SEEK_END)
-    end = size
+    end = file.seek(0, os.SEEK_END)
     for position, page, n_bytes in _pages(file):
         flags, stream = page[5:6], page[14:18]
         end, missing = position + len(page), None
@@ -37,8 +37,7 @@ def read_ogg(file: BinaryIO) -> Container:
     if streams and not missing:
         missing = "its last page is missing"
     # libsndfile loses sound where many other bytes follow
-    content = file if end == size else Spliced(file, [range(end)])
-    return Container(cast("BinaryIO", content), missing=missing, note=note)
+    return Container(patched(file, end), missing=missing, note=note)
 
 
 def _pages(file: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
@@ -59,13 +58,21 @@ def _pages(file: BinaryIO) -> Iterator[tuple[int, bytes, int]]:
 
 
 def read_flac(file: BinaryIO) -> Container:
-    """Return how to read a FLAC without a tag or another FLAC behind it."""
+    """Return how to read a FLAC without a tag or another FLAC behind it.
+
+    libsndfile reads no further than the number of samples in the header, so it gets none.
+    """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 128))
     end = size - 128 if file.read(3) == b"TAG" else size
     another = _second_flac(file)
-    content = file if (another or end) == size else Spliced(file, [range(another or end)])
-    return Container(cast("BinaryIO", content), note=JOINED if another else None)
+    file.seek(0)
+    count = file.read(_FLAC_COUNT.stop)[_FLAC_COUNT.start :]
+    n_samples = int.from_bytes(count, "big") & 0xF_FFFF_FFFF
+    unknown = {_FLAC_COUNT.start: bytes([count[0] & 0xF0, 0, 0, 0, 0])} if n_samples else {}
+    content = patched(file, another or end, unknown)
+    note = JOINED if another else None
+    return Container(content, n_samples or None, note=note)
 
 
 def _second_flac(file: BinaryIO) -> int | None:

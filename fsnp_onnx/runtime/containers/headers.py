@@ -11,17 +11,15 @@ import os
 import re
 import struct
 from collections.abc import Callable
-from functools import partial
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, Literal
 
+from fsnp_onnx.runtime import kinds
 from fsnp_onnx.runtime.containers.chunks import Header, aiff, caf, known_size, riff, svx, w64
 from fsnp_onnx.runtime.containers.container import JOINED, Container
 from fsnp_onnx.runtime.containers.spliced import patched
 
 _BLOCK_BYTES = 1 << 20
-_HEAD_BYTES = 1024
 _AU_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # bytes, by the encoding's number
-_SOUND_FILE = rb"RIFF....WAVE|RIFX....WAVE|RF64|FORM....AIF|caff\0|fLaC\0|OggS\0|\.snd\0|riff\x2e"
 _TAG = rb"TAG|ID3|APETAGEX|LYRICS"
 
 
@@ -30,29 +28,27 @@ def read_header(file: BinaryIO) -> Container:
     size = file.seek(0, os.SEEK_END)
     header = _parse(file, size)
     if header is None:
-        return Container(file)
+        return Container(patched(file, size))
     there, note = max(0, size - header.start) // header.n_unit * header.n_unit, None
     if header.n_bytes is not None and there > header.n_bytes:
-        behind = follows(file, header, size)
+        behind = _behind(file, header, size)
         note = JOINED if behind == "a sound file" else None
         there = there if behind == "samples" else header.n_bytes
-    patches = header.with_size(there) if there != header.n_bytes else {}
+    patches = {**header.repairs, **(header.with_size(there) if there != header.n_bytes else {})}
     end = size if header.has_tail and not note else header.start + there
-    is_changed = patches or end < size
-    content = cast("BinaryIO", patched(file, end, patches)) if is_changed else file
-    block = header.block_samples
+    content, block = patched(file, end, patches), header.block_samples
     return Container(content, header.n_samples, header.n_bytes, there, block, note=note)
 
 
-def follows(file: BinaryIO, header: Header, size: int) -> Literal["a sound file", "samples"] | None:
+def _behind(file: BinaryIO, header: Header, size: int) -> Literal["a sound file", "samples"] | None:
     """Return what lies behind the announced samples, None for chunks, tags and zeros."""
     end = header.start + (header.n_bytes or 0)
     for position in {end, end + end % 2}:
         file.seek(position)
-        head = file.read(16)
+        head = file.read(kinds.HEAD_BYTES)
         if len(head) < 8 or re.match(_TAG, head):
             return None
-        if re.match(_SOUND_FILE, head, re.DOTALL):
+        if kinds.container(head):
             return "a sound file"
         if header.chunks and header.chunks.are_at(file, position, size):
             return None
@@ -65,10 +61,13 @@ def follows(file: BinaryIO, header: Header, size: int) -> Literal["a sound file"
 
 def _parse(file: BinaryIO, size: int) -> Header | None:
     file.seek(0)
-    head = file.read(_HEAD_BYTES)
-    parse = next((p for magic, p in _PARSERS.items() if re.match(magic, head, re.DOTALL)), None)
+    head = file.read(kinds.HEAD_BYTES)
+    kind = kinds.container_or_guess(head)
     try:
-        return parse(file, head, size) if parse else None
+        if kind in _COUNTS:
+            position, fields = _COUNTS[kind]
+            return Header(0, None, struct.unpack_from(fields, head, position)[0])
+        return _PARSERS[kind](file, head, size) if kind in _PARSERS else None
     except (struct.error, KeyError, ValueError):  # damaged, or it ends within
         return None
 
@@ -90,12 +89,16 @@ def _au(_file: BinaryIO, head: bytes, _size: int) -> Header:
 def _voc(_file: BinaryIO, head: bytes, size: int) -> Header:
     (start,) = struct.unpack_from("<H", head, 20)
     block = int.from_bytes(head[start + 1 : start + 4], "little")
-    n_bytes = max(block + 1, size - start - 4)  # libsndfile requires a byte behind the block
+    is_law = re.match(rb"\x09.{9}[\x06\x07]", head[start:], re.DOTALL)
+    # libsndfile requires a byte behind the block, and counts it in where it writes A-law or u-law
+    block -= bool(is_law and start + 4 + block == size)
+    n_bytes = max(block + 1, size - start - 4)
 
     def with_size(n: int) -> dict[int, bytes]:  # a block that ends before the file does
         return {start + 1: min(max(n, 1) - 1, 0xFFFFFF).to_bytes(3, "little")}
 
-    return Header(start + 4, n_bytes, None, with_size, has_tail=True)
+    repairs = with_size(block + 1)
+    return Header(start + 4, n_bytes, None, with_size, has_tail=True, repairs=repairs)
 
 
 def _htk(_file: BinaryIO, head: bytes, _size: int) -> Header:
@@ -103,8 +106,11 @@ def _htk(_file: BinaryIO, head: bytes, _size: int) -> Header:
     return Header(12, 2 * n_samples, n_samples, lambda n: {0: struct.pack(">I", n // 2)}, n_unit=2)
 
 
-def _sds(_file: BinaryIO, head: bytes, _size: int) -> Header:
-    """Parse a dump of a synthesizer, in packets of 127 bytes and numbers of 7 bits a byte."""
+def _sds(file: BinaryIO, head: bytes, size: int) -> Header:
+    """Parse a dump of a synthesizer, in packets of 127 bytes and numbers of 7 bits a byte.
+
+    libsndfile prints a line on standard output about a packet that does not begin as it should.
+    """
     in_packet = 120 // -(-head[6] // 7)
     n_samples = head[10] | head[11] << 7 | head[12] << 14
 
@@ -112,7 +118,11 @@ def _sds(_file: BinaryIO, head: bytes, _size: int) -> Header:
         n_there = min(n_samples, n // 127 * in_packet)
         return {10: bytes([n_there & 0x7F, n_there >> 7 & 0x7F, n_there >> 14])}
 
-    return Header(21, -(-n_samples // in_packet) * 127, n_samples, with_size, n_unit=127)
+    file.seek(0)
+    content = file.read()
+    begins = {at: b"\xf0\x7e" for at in range(21, size, 127) if content[at : at + 2] != b"\xf0\x7e"}
+    n_bytes = -(-n_samples // in_packet) * 127
+    return Header(21, n_bytes, n_samples, with_size, n_unit=127, repairs=begins)
 
 
 def _nist(_file: BinaryIO, head: bytes, _size: int) -> Header:
@@ -120,29 +130,24 @@ def _nist(_file: BinaryIO, head: bytes, _size: int) -> Header:
     return Header(1024, None, int(count[1]) if count else None)
 
 
-def _counted(_file: BinaryIO, head: bytes, _size: int, position: int, fields: str) -> Header:
-    """Parse a header that has the number of samples at a fixed place."""
-    return Header(0, None, struct.unpack_from(fields, head, position)[0])
-
-
-_PARSERS: dict[bytes, Callable[[BinaryIO, bytes, int], Header]] = {
-    rb"RIFF....WAVE|RIFX....WAVE|RF64....WAVE": riff,
-    rb"riff\x2e\x91\xcf\x11": w64,
-    rb"FORM....AIF[FC]": aiff,
-    rb"FORM....(?:8SVX|16SV)": svx,
-    rb"caff": caf,
-    rb"\.snd|dns\.": _au,
-    rb"Creative Voice File": _voc,
-    rb".{8}\x00\x02\x00\x00": _htk,
-    rb"\xf0\x7e.\x01": _sds,
-    rb"NIST_1A": _nist,
-    rb"2BIT": partial(_counted, position=26, fields=">I"),
-    rb"\x01[\x04\x03].{16}": partial(_counted, position=26, fields="<I"),
-    rb"ALawSoundFile": partial(_counted, position=18, fields=">I"),
-    rb"\x00{4}(?:\x01\x00{3}){2}.{8}samplerate\x00": partial(_counted, position=47, fields="<I"),
-    rb"\x00\x00\x03\xe8(?:\x00{3}\x01){2}.{8}samplerate\x00": partial(
-        _counted, position=47, fields=">I"
-    ),
-    rb"MATLAB 5\.0 MAT-file.{107}IM": partial(_counted, position=236, fields="<I"),
-    rb"MATLAB 5\.0 MAT-file.{107}MI": partial(_counted, position=236, fields=">I"),
+_PARSERS: dict[str, Callable[[BinaryIO, bytes, int], Header]] = {
+    "WAV": riff,
+    "W64": w64,
+    "AIFF": aiff,
+    "SVX": svx,
+    "CAF": caf,
+    "AU": _au,
+    "VOC": _voc,
+    "HTK": _htk,
+    "SDS": _sds,
+    "NIST": _nist,
+}
+_COUNTS = {  # where the number of samples stands, and how
+    "AVR": (26, ">I"),
+    "MPC2K": (26, "<I"),
+    "WVE": (18, ">I"),
+    "MAT4_LE": (47, "<I"),
+    "MAT4_BE": (47, ">I"),
+    "MAT5_LE": (236, "<I"),
+    "MAT5_BE": (236, ">I"),
 }

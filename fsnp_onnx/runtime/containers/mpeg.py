@@ -10,10 +10,10 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from fsnp_onnx.runtime.containers.container import Container
-from fsnp_onnx.runtime.containers.spliced import Spliced
+from fsnp_onnx.runtime.containers.spliced import spliced
 from fsnp_onnx.runtime.kinds import behind_id3
 
 _SYNC = re.compile(rb"\xff[\xe2-\xff]")
@@ -124,7 +124,7 @@ def read_mpeg(file: BinaryIO) -> Container | None:
     if 0 < head.n_announced < n_frames - 1:
         note = f"its header announces {head.n_announced} MPEG frames, but {n_frames} are there"
     tag = range(len(data) - 128, len(data) if data[-128:].startswith(b"TAG") else 0)
-    content = cast("BinaryIO", Spliced(file, [range(begin), head.content, *runs, tag]))
+    content = spliced(file, [range(begin), head.content, *runs, tag])
     n_samples = None if head.is_exact else first.n_samples * max(n_frames, head.n_announced)
     return Container(content, n_samples, missing=missing, note=note)
 

@@ -7,13 +7,14 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 Piece = bytes | range  # bytes of its own, or a range of positions in the file
+_NONE: Mapping[int, bytes] = {}
 
 
-class Spliced(io.RawIOBase):
-    """Pieces in a row, to be read; nothing is copied."""
+class _Spliced(io.RawIOBase):
+    """Pieces in a row; it may be told to seek to before the beginning, as by a damaged header."""
 
     def __init__(self, file: BinaryIO, pieces: Iterable[Piece]) -> None:
         super().__init__()
@@ -59,11 +60,18 @@ class Spliced(io.RawIOBase):
         return self._file.read(n_bytes)
 
 
-def patched(file: BinaryIO, size: int, patches: Mapping[int, bytes]) -> Spliced:
-    """Return a file of ``size`` bytes with other bytes at some positions."""
+def spliced(file: BinaryIO, pieces: Iterable[Piece]) -> BinaryIO:
+    """Return pieces in a row as a file without a name, to be read; nothing is copied."""
+    return cast("BinaryIO", _Spliced(file, pieces))
+
+
+def patched(file: BinaryIO, size: int, patches: Mapping[int, bytes] = _NONE) -> BinaryIO:
+    """Return the first ``size`` bytes of a file, with other bytes at some positions."""
     pieces: list[Piece] = []
     position = 0
     for start, content in sorted(patches.items()):
+        if start >= size:
+            break
         pieces += [range(position, start), content]
         position = start + len(content)
-    return Spliced(file, [*pieces, range(position, size)])
+    return spliced(file, [*pieces, range(position, size)])

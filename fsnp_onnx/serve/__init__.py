@@ -1,0 +1,20 @@
+"""HTTP and WebSocket service: sound files and live streams in, enhanced ones out (extra [serve]).
+
+What a request passes, in this order::
+
+    server.py      uvicorn, worker processes, the end by a signal
+    app.py         routes and the state that they share
+    observer.py    request id, bearer token, log line, count
+    answers.py     errors as one line of JSON
+    enhance.py     POST /v1/enhance: query, upload, enhancement, answer
+      formats.py     the Accept header
+      upload.py      the body, within its limits
+      length.py      seconds of a recording before it is decoded
+    stream.py      WebSocket /v1/stream: hello, samples both ways, end
+      hello.py       the first message
+      pcm.py         bytes and samples
+    page.py        the web page, the bundled files, the OpenAPI page
+    service.py     models, threads, places in the queue
+    metrics.py     what Prometheus reads
+    logs.py        log lines
+"""

@@ -1,0 +1,89 @@
+"""uvicorn around the application: one process, or workers that share a port."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from contextlib import ExitStack
+from typing import Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from fsnp_onnx.serve.app import create_app
+from fsnp_onnx.serve.logs import CONFIG
+from fsnp_onnx.serve.metrics import FOLDER_VARIABLE
+from fsnp_onnx.serve.settings import Settings
+
+_HEAD_S: Final = 15.0  # that a client may take for the head of a request
+_MESSAGE_BYTES: Final = 1 << 20  # of a WebSocket message at most
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP that waits for the head of a request for some seconds and no longer.
+
+    The same time limits the rest of a body that nobody reads, such as that of a refused upload: it is
+    thrown away, so that its client reads the answer instead of a broken connection.
+    """
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Go on or stop waiting."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        super().connection_lost(exc)
+        self._stop()
+
+    def _watch(self) -> None:
+        is_upgraded = self not in self.connections
+        cycle: RequestResponseCycle | None = self.cycle
+        if is_upgraded or (cycle is not None and not cycle.response_complete):
+            self._stop()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(_HEAD_S, self.transport.close)
+
+    def _stop(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+
+def run_service(settings: Settings, host: str, port: int, workers: int) -> None:
+    """Serve until a signal ends the process; what has begun is finished first.
+
+    Raises:
+        MissingFileError, ModelFileError, ProviderError, InstallError: As `Enhancer` says.
+        SystemExit: The address cannot be used, or a signal has ended the service.
+    """
+    app = create_app(settings)
+    with ExitStack() as stack:
+        if workers > 1:
+            del app  # it has shown that the models open
+            settings.publish()
+            folder = tempfile.TemporaryDirectory(prefix="fsnp-serve-")
+            os.environ[FOLDER_VARIABLE] = stack.enter_context(folder)
+        uvicorn.run(
+            "fsnp_onnx.serve.app:create_app" if workers > 1 else app,
+            factory=workers > 1,
+            host=host,
+            port=port,
+            workers=workers,
+            http=PatientProtocol,
+            ws="websockets-sansio",
+            ws_max_size=_MESSAGE_BYTES,
+            ws_per_message_deflate=False,  # sound hardly shrinks
+            log_config=CONFIG,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,  # the address of a client is used nowhere
+        )

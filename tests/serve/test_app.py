@@ -1,0 +1,149 @@
+"""What surrounds the work: ids, token, health, version, metrics, pages and the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocketDisconnect
+
+from fsnp_onnx.runtime.bundled import MODELS
+from fsnp_onnx.serve import page
+from fsnp_onnx.serve.app import create_app
+from tests.serve.conftest import LIMITS
+
+TOKEN = "a secret"
+
+
+def test_health_and_version_answer(client: TestClient) -> None:
+    assert client.get("/v1/health/live").json() == {"status": "live"}
+    assert client.get("/v1/health/ready").json() == {"status": "ready"}
+    document = client.get("/v1/version").json()
+    assert document["models"]["live"]["interface"] == "stream"
+    assert document["limits"]["max_mb"] == 1
+
+
+def test_a_request_keeps_its_id_and_gets_one_if_it_has_none_or_a_bad_one(
+    client: TestClient,
+) -> None:
+    given = client.get("/v1/version", headers={"X-Request-Id": "job-7.b"})
+    assert given.headers["x-request-id"] == "job-7.b"
+    for bad in ("two words", "x" * 65, "a\tb"):
+        answer = client.get("/v1/version", headers={"X-Request-Id": bad})
+        assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+    wrong = client.get("/nothing", headers={"X-Request-Id": "lost"})
+    assert (wrong.status_code, wrong.json()["request_id"]) == (404, "lost")
+
+
+def test_metrics_count_requests_audio_and_streams(client: TestClient, wav: bytes) -> None:
+    def number(name: str) -> float:
+        lines = client.get("/metrics").text.splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith(name))
+
+    names = ('fsnp_requests_total{outcome="200",path="/v1/enhance"}', "fsnp_audio_seconds_total")
+    before = [number(name) for name in names]
+    client.post("/v1/enhance", content=wav)
+    client.post("/v1/enhance", content=b"no sound")
+    assert [number(name) for name in names] == [before[0] + 1, before[1] + 1.0]
+    assert number('fsnp_requests_total{outcome="422",path="/v1/enhance"}') >= 1
+    assert number("fsnp_rtf_count") >= 1
+    assert number("fsnp_places_held") == number("fsnp_open_streams") == 0
+
+
+def test_a_token_is_asked_for_where_work_or_numbers_are(
+    monkeypatch: pytest.MonkeyPatch, wav: bytes
+) -> None:
+    monkeypatch.setenv("FSNP_SERVE_TOKEN", TOKEN)
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    with TestClient(create_app(LIMITS)) as client:
+        for wrong in ({}, {"Authorization": "Bearer no"}, {"Authorization": f"Basic {TOKEN}"}):
+            answer = client.post("/v1/enhance", content=wav, headers=wrong)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+            assert client.get("/metrics", headers=wrong).status_code == 401
+            with (
+                pytest.raises(WebSocketDenialResponse) as refused,
+                client.websocket_connect("/v1/stream", headers=wrong),
+            ):
+                pass
+            assert refused.value.status_code == 401
+        assert client.post("/v1/enhance", content=wav, headers=right).status_code == 200
+        with client.websocket_connect("/v1/stream", headers=right) as stream:
+            stream.send_json({"sample_rate_hz": 16000})
+            assert stream.receive_json()["sample_rate_hz"] == 16000
+        assert client.get("/v1/health/ready").status_code == 200
+
+
+def test_the_openapi_document_names_every_route_and_nothing_else(client: TestClient) -> None:
+    document = client.get("/v1/openapi.json").json()
+    routes = [r for r in client.app.routes if isinstance(r, Route | WebSocketRoute)]  # type: ignore[attr-defined]
+    for_programs = {r.path for r in routes if not r.path.startswith("/models/")}
+    assert set(document["paths"]) == for_programs - {"/", "/v1/docs", "/v1/openapi.json"}
+    docs = client.get("/v1/docs").text
+    assert all(path in docs for path in document["paths"])
+    assert "https://" not in docs, "nothing is fetched from elsewhere"
+
+
+def test_statuses_that_the_service_gives_are_in_the_openapi_document(
+    client: TestClient,
+) -> None:
+    operation = client.get("/v1/openapi.json").json()["paths"]["/v1/enhance"]["post"]
+    source = "".join(p.read_text("utf-8") for p in Path(page.__file__).parent.glob("*.py"))
+    raised = set(re.findall(r"HTTPException\((\d{3})", source))
+    assert raised <= set(operation["responses"])
+
+
+@pytest.mark.parametrize("name", ["default-waveform.onnx", "live.onnx"])
+def test_the_bundled_files_of_the_browser_are_served_with_isolation(
+    client: TestClient, name: str
+) -> None:
+    answer = client.get(f"/models/{name}")
+    assert answer.content == (MODELS / name).read_bytes()
+    assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
+    assert client.get("/models/default.onnx").status_code == 404
+
+
+def test_without_a_built_page_the_root_says_how_to_get_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page, "page_folder", lambda: None)
+    with TestClient(create_app(LIMITS)) as client:
+        text = client.get("/").text
+    assert "make page" in text
+    assert "/v1/enhance" in text
+
+
+def test_a_built_page_is_served_at_the_root_with_a_strict_policy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text("<p>page</p>")
+    (tmp_path / "main.mjs").write_text("1")
+    (tmp_path / "ort.wasm").write_bytes(b"\0asm")
+    monkeypatch.setattr(page, "page_folder", lambda: tmp_path)
+    with TestClient(create_app(LIMITS)) as client:
+        root, script, wasm = (client.get(path) for path in ("/", "/main.mjs", "/ort.wasm"))
+        assert client.get("/../pyproject.toml").status_code == 404
+        assert client.get("/v1/version").status_code == 200
+    assert root.text == "<p>page</p>"
+    assert "javascript" in script.headers["content-type"]
+    assert wasm.headers["content-type"] == "application/wasm"
+    for answer in (root, script, wasm):
+        assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+
+
+def test_a_live_model_that_is_no_stream_is_refused_at_the_start() -> None:
+    from dataclasses import replace
+
+    from fsnp_onnx.errors import ModelFileError
+
+    with pytest.raises(ModelFileError, match="has to be a stream"):
+        create_app(replace(LIMITS, live_model=LIMITS.model))
+
+
+def test_an_unknown_websocket_path_is_refused(client: TestClient) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/other"):
+        pass

@@ -1,0 +1,227 @@
+"""Clients that lie, stall or leave: a clear status, a line in the log, nothing left on disk."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serve.running import SMALL, START, Running, free_port, running
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(service: Running) -> Iterator[None]:
+    yield
+    until = time.monotonic() + 10
+    while service.left_files() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert service.left_files() == []
+    assert "fsnp_places_held 0.0" in service.get("/metrics")[1]
+
+
+def head(request_id: str, *lines: str) -> bytes:
+    first = ("POST /v1/enhance HTTP/1.1", "Host: x", f"X-Request-Id: {request_id}")
+    return "\r\n".join((*first, *lines, "", "")).encode()
+
+
+def answer_of(connection: socket.socket) -> bytes:
+    """Return the answer until the service closes or its body is complete."""
+    found = b""
+    connection.settimeout(20)
+    while chunk := connection.recv(65536):
+        found += chunk
+        if b"}" in found:
+            break
+    return found
+
+
+def test_a_client_that_leaves_in_its_upload_is_logged(service: Running, wav: bytes) -> None:
+    with service.connect() as connection:
+        connection.sendall(head("cut", f"Content-Length: {len(wav)}") + wav[:1000])
+    assert service.line_of("cut")["outcome"] == 499
+
+
+def test_a_length_that_promises_more_than_comes_is_a_timeout(service: Running, wav: bytes) -> None:
+    with service.connect() as connection:
+        connection.sendall(head("long", f"Content-Length: {len(wav) + 10}") + wav)
+        assert b" 408 " in answer_of(connection)
+    assert "too slow" in service.line_of("long")["error"]
+
+
+def test_a_length_that_promises_less_than_comes_ends_the_connection(
+    service: Running, wav: bytes
+) -> None:
+    with service.connect() as connection:
+        connection.sendall(head("short", "Content-Length: 1000") + wav)
+        found = answer_of(connection)
+    assert b" 422 " in found or b" 200 " in found  # of the first 1000 bytes
+    assert service.line_of("short")["outcome"] in (200, 422)
+
+
+@pytest.mark.parametrize("length", ["-1", "ten", "1, 2"])
+def test_a_length_that_is_no_number_is_refused(service: Running, length: str) -> None:
+    with service.connect() as connection:
+        connection.sendall(head("odd", f"Content-Length: {length}"))
+        assert b" 400 " in connection.recv(65536)
+
+
+def test_a_slow_writer_is_stopped_by_the_time_for_the_upload(service: Running) -> None:
+    started = time.monotonic()
+    with service.connect() as connection:
+        connection.sendall(head("slow", "Content-Length: 100000"))
+        found = b""
+        connection.settimeout(0.3)
+        while not found and time.monotonic() < started + 15:
+            connection.sendall(b"x")
+            try:
+                found = connection.recv(65536)
+            except TimeoutError:
+                continue
+    assert b" 408 " in found
+    assert 2.5 < time.monotonic() - started < 10
+    assert service.line_of("slow")["outcome"] == 408
+
+
+def test_two_gigabytes_are_refused_by_their_length_before_they_come(service: Running) -> None:
+    with service.connect() as connection:
+        connection.sendall(head("huge", "Content-Length: 2147483648"))
+        assert b" 413 " in answer_of(connection)
+    assert service.line_of("huge")["outcome"] == 413
+
+
+def test_two_gigabytes_without_a_length_are_stopped_at_the_limit(service: Running) -> None:
+    chunk = b"10000\r\n" + bytes(1 << 16) + b"\r\n"
+    sent = 0
+    with service.connect() as connection:
+        connection.sendall(head("endless", "Transfer-Encoding: chunked"))
+        try:
+            while sent < 1 << 31 and not _has_answer(connection):
+                connection.sendall(chunk)
+                sent += 1 << 16
+        except OSError:
+            pass
+        assert b" 413 " in answer_of(connection)
+    assert sent < 1 << 26
+    assert service.line_of("endless")["outcome"] == 413
+
+
+def _has_answer(connection: socket.socket) -> bool:
+    connection.settimeout(0)
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+    finally:
+        connection.settimeout(30)
+
+
+def test_damaged_chunks_are_refused(service: Running) -> None:
+    with service.connect() as connection:
+        connection.sendall(head("chunks", "Transfer-Encoding: chunked") + b"zz\r\nnothing\r\n")
+        assert b" 400 " in connection.recv(65536)
+
+
+def test_a_damaged_form_is_refused(service: Running, wav: bytes) -> None:
+    kind = "multipart/form-data; boundary=b"
+    for body in (b"--b\r\nContent-Disposition: x\r\n\r\n", b"nonsense", b"--b--\r\n"):
+        assert service.post(body, Content_Type=kind)[0] == 400
+    assert service.post(wav, Content_Type="multipart/form-data")[0] == 400
+
+
+def test_a_client_that_does_not_read_its_answer_is_cut(service: Running, wav: bytes) -> None:
+    with service.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(head("deaf", f"Content-Length: {len(wav)}") + wav)
+        assert service.line_of("deaf")["outcome"] in (200, 499)
+
+
+def test_a_stream_that_is_cut_is_logged(service: Running) -> None:
+    from websockets.sync.client import connect
+
+    headers = {"X-Request-Id": "cutstream"}
+    url = f"ws://127.0.0.1:{service.port}/v1/stream"
+    with connect(url, additional_headers=headers) as stream:
+        stream.send('{"sample_rate_hz": 16000}')
+        stream.recv()
+        stream.socket.shutdown(socket.SHUT_RDWR)
+        line = service.line_of("cutstream")
+    assert line["outcome"] in (1005, 1006)
+    assert "without an end" in line["error"]
+
+
+def test_lines_hold_no_name_query_or_sound_of_a_client(service: Running, wav: bytes) -> None:
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="f"; filename="private-talk.wav"\r\n\r\n'
+        + wav
+        + b"\r\n--b--\r\n"
+    )
+    path = "/v1/enhance?strength=0.625"
+    kind = "multipart/form-data; boundary=b"
+    status, headers, _ = service.post(form, path, Content_Type=kind)
+    assert status == 200
+    service.line_of(headers["x-request-id"])
+    service.get("/private-path")
+    text = service.log.read_text("utf-8")
+    assert [word for word in ("private", "0.625", "127.0.0.1:") if word in text[200:]] == []
+
+
+def test_a_full_queue_answers_429_and_says_when_to_try_again(tmp_path: Path, wav: bytes) -> None:
+    options = (*SMALL, "--jobs", "1", "--queue", "0")
+    with running(tmp_path, *options) as small, small.connect() as first:
+        first.sendall(head("first", f"Content-Length: {len(wav)}") + wav[:100])
+        until = time.monotonic() + 10
+        while "fsnp_places_held 1.0" not in small.get("/metrics")[1]:
+            assert time.monotonic() < until
+        status, headers, _ = small.post(wav)
+        assert status == 429
+        assert int(headers["retry-after"]) >= 1
+        first.sendall(wav[100:])
+        assert first.recv(12) == b"HTTP/1.1 200"
+        assert small.line_of("first")["outcome"] == 200
+
+
+def test_a_service_that_ends_finishes_what_it_has_begun(tmp_path: Path, wav: bytes) -> None:
+    with running(tmp_path, *SMALL) as ending, ending.connect() as begun:
+        begun.sendall(head("begun", f"Content-Length: {len(wav)}") + wav[:100])
+        while "fsnp_places_held 1.0" not in ending.get("/metrics")[1]:
+            time.sleep(0.01)
+        ending.process.terminate()
+        time.sleep(0.5)
+        begun.sendall(wav[100:])
+        assert begun.recv(12) == b"HTTP/1.1 200"
+        threading.Thread(
+            target=lambda: [None for _ in iter(lambda: begun.recv(65536), b"")]
+        ).start()
+        assert ending.process.wait(30) == 0
+        assert ending.left_files_by_name() == []
+
+
+@pytest.mark.slow
+def test_workers_share_a_port_and_their_metrics(tmp_path: Path, wav: bytes) -> None:
+    with running(tmp_path, *SMALL, "--workers", "2") as many:
+        for _ in range(6):
+            assert many.post(wav)[0] == 200
+        assert 'outcome="200",path="/v1/enhance"} 6.0' in many.get("/metrics")[1]
+        assert many.end() == 0
+        assert many.left_files_by_name() == []
+
+
+def test_a_wrong_model_or_a_taken_port_is_one_line(tmp_path: Path, service: Running) -> None:
+    for options in (("--model", str(tmp_path / "no.onnx")), ("--port", str(service.port))):
+        default = () if "--port" in options else ("--port", str(free_port()))
+        done = subprocess.run(
+            [sys.executable, "-c", START, *SMALL, *options, *default],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "no.onnx" in done.stderr or "address already in use" in done.stderr
