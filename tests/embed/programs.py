@@ -56,7 +56,7 @@ def node(
     script: str, *arguments: Path, data: bytes | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a Node program with its own packages."""
-    command = [require("node"), installed(NODE) / script, *arguments]
+    command: list[str | Path] = [require("node"), installed(NODE) / script, *arguments]
     return subprocess.run(command, input=data, capture_output=True, timeout=300, check=False)
 
 

@@ -26,7 +26,8 @@ SERVE = [sys.executable, "-c", "from fsnp_onnx.cli.start import serve; serve()"]
 
 
 def make_repository(folder: Path, *models: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, DEPLOY / "triton" / "make_repository.py", folder, *models]
+    script = DEPLOY / "triton" / "make_repository.py"
+    command: list[str | Path] = [sys.executable, script, folder, *models]
     environment = {"PYTHONPATH": str(ROOT)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
@@ -106,7 +107,7 @@ def test_a_service_may_write_only_to_memory_and_use_only_its_share(name: str) ->
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]  # noqa: S108 - of the container
+    assert [mount.split(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     assert [port.split(":")[0] for port in service["ports"]] == ["127.0.0.1"]
     assert f" AS {service['build']['target']}\n" in DOCKERFILE

@@ -18,9 +18,7 @@ WEB = ROOT / "web"
 def require(tool: str) -> str:
     """Return the path of a program; skip the test without it, but not in CI."""
     found = shutil.which(tool)
-    if found:
-        return found
-    missing(tool)
+    return found or missing(tool)
 
 
 def missing(what: str) -> NoReturn:
