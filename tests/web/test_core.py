@@ -14,7 +14,7 @@ import soundfile
 
 import fsnp_onnx
 from fsnp_onnx import Enhancer
-from tests.web.tools import ROOT, WEB, installed_web, require, run_node
+from tests.web.tools import ROOT, WEB, installed, require, run_node
 
 HERE = Path(__file__).parent
 
@@ -50,7 +50,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package as npm unpacks it, in a project that has onnxruntime-web, too."""
     folder = tmp_path_factory.mktemp("project")
     command = [require("npm"), "pack", "--silent", "--pack-destination", str(folder)]
-    subprocess.run(command, cwd=installed_web(), check=True, timeout=300)
+    subprocess.run(command, cwd=installed(WEB), check=True, timeout=300)
     (packed,) = folder.glob("fsnp-onnx-*.tgz")
     with tarfile.open(packed) as archive:
         archive.extractall(folder, filter="data")

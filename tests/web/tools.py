@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from filelock import FileLock
@@ -17,25 +18,28 @@ WEB = ROOT / "web"
 def require(tool: str) -> str:
     """Return the path of a program; skip the test without it, but not in CI."""
     found = shutil.which(tool)
-    if found:
-        return found
+    return found or missing(tool)
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test that needs something, but not in CI."""
     if os.environ.get("CI"):
-        pytest.fail(f"CI has no {tool}")
-    pytest.skip(f"{tool} is not installed")
+        pytest.fail(f"CI has no {what}")
+    pytest.skip(f"{what} is not installed")
 
 
-def installed_web() -> Path:
-    """Return web/ with what it needs installed."""
+def installed(folder: Path) -> Path:
+    """Return a folder with the npm packages of its lock file installed."""
     npm = require("npm")
-    with FileLock(WEB / ".install.lock"):
-        if not (WEB / "node_modules" / ".package-lock.json").exists():
-            subprocess.run([npm, "ci", "--ignore-scripts"], cwd=WEB, check=True, timeout=300)
-    return WEB
+    with FileLock(folder / ".install.lock"):
+        if not (folder / "node_modules" / ".package-lock.json").exists():
+            subprocess.run([npm, "ci", "--ignore-scripts"], cwd=folder, check=True, timeout=600)
+    return folder
 
 
 def run_node(*arguments: str | Path, folder: Path = WEB) -> str:
     """Run a script with Node and return what it prints."""
-    installed_web()
+    installed(WEB)
     command = [require("node"), *map(str, arguments)]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=300, check=False

@@ -1,0 +1,1 @@
+"""Programs in other languages give the samples that Python gives."""
