@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speech import noisy_speech
-from fsnp_onnx.serve.pcm import encoded
+from fsnp_onnx.runtime.pcm import encoded
 
 START = "from fsnp_onnx.cli.start import serve; serve()"
 UPLOAD = Path(__file__).parents[1] / "samples" / "hiss_0db_noisy.flac"

@@ -14,13 +14,14 @@ import typer
 from fsnp_onnx.batch.cluster import Cluster
 from fsnp_onnx.batch.files import enhance_files
 from fsnp_onnx.cli.console import VersionOption, flag, new_app, run
-from fsnp_onnx.cli.live import SampleFormat, check_live, enhance_live
+from fsnp_onnx.cli.live import check_live, enhance_live
 from fsnp_onnx.cli.pipe import PIPE, enhance_pipe, pipe_ends
 from fsnp_onnx.cli.reporter import SUMMARY_START, Reporter
 from fsnp_onnx.errors import ArgumentError, OutputError
 from fsnp_onnx.runtime.bundled import model_path
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.outputs import EXISTS, same_file
+from fsnp_onnx.runtime.pcm import SampleFormat
 
 app = new_app()
 

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from fsnp_onnx.cli.console import say, writing_output
 from fsnp_onnx.errors import ArgumentError
 from fsnp_onnx.runtime.enhancer import Enhancer
+from fsnp_onnx.runtime.pcm import SampleFormat, decoded, encoded, frame_bytes
 
-SampleFormat = Literal["s16le", "f32le"]
-
-_DTYPES: Final[dict[SampleFormat, str]] = {"s16le": "<i2", "f32le": "<f4"}
 _CHUNK_BYTES = 1 << 16  # at most; a pipe gives what it has
 
 
@@ -52,13 +50,13 @@ def enhance_live(
     say(f"{sample_format} at {rate:g} Hz, channels: {channels}, latency: {late_ms:.0f} ms")
     source, target = sys.stdin.fileno(), sys.stdout.buffer
     rest, n_samples, worked_s = b"", 0, 0.0
-    frame_bytes = channels * np.dtype(_DTYPES[sample_format]).itemsize
+    multiple = frame_bytes(sample_format, channels)
     while chunk := os.read(source, _CHUNK_BYTES):
         started = time.perf_counter()
         chunk = rest + chunk
-        whole = len(chunk) - len(chunk) % frame_bytes
+        whole = len(chunk) - len(chunk) % multiple
         rest = chunk[whole:]
-        noisy = _decoded(chunk[:whole], sample_format, channels)
+        noisy = decoded(chunk[:whole], sample_format, channels)
         _write(target, stream.process(noisy), sample_format)
         n_samples += len(noisy)
         worked_s += time.perf_counter() - started
@@ -70,16 +68,7 @@ def enhance_live(
         say(f"{duration_s:.1f} s of audio, real-time factor {worked_s / duration_s:.3f}")
 
 
-def _decoded(data: bytes, sample_format: SampleFormat, channels: int) -> NDArray[np.float32]:
-    samples = np.frombuffer(data, _DTYPES[sample_format]).astype(np.float32)
-    if sample_format == "s16le":
-        samples /= 32768
-    return samples if channels == 1 else samples.reshape(-1, channels)
-
-
 def _write(target: BinaryIO, samples: NDArray[np.float32], sample_format: SampleFormat) -> None:
-    if sample_format == "s16le":
-        samples = np.clip(np.rint(samples * 32768), -32768, 32767)
     with writing_output():
-        target.write(samples.astype(_DTYPES[sample_format]).tobytes())
+        target.write(encoded(samples, sample_format))
         target.flush()

@@ -12,7 +12,6 @@ What a request passes, in this order::
       length.py      seconds of a recording before it is decoded
     stream.py      WebSocket /v1/stream: hello, samples both ways, end
       hello.py       the first message
-      pcm.py         bytes and samples
     page.py        the web page, the bundled files, the OpenAPI page
     service.py     models, threads, places in the queue
     metrics.py     what Prometheus reads

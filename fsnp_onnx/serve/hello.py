@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
 
-from fsnp_onnx.serve.pcm import SampleFormat
+from fsnp_onnx.runtime.pcm import SampleFormat
 
 MAX_CHANNELS: Final = 8  # each costs as much as a stream
 

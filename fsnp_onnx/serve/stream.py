@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from fsnp_onnx.errors import ArgumentError, AudioError, FsnpError, one_line
+from fsnp_onnx.runtime.pcm import decoded, encoded, frame_bytes
 from fsnp_onnx.runtime.stream import Stream
 from fsnp_onnx.serve.hello import Hello, read_hello, read_object
 from fsnp_onnx.serve.logs import logger
 from fsnp_onnx.serve.observer import Call, call_of
-from fsnp_onnx.serve.pcm import decoded, encoded
 from fsnp_onnx.serve.service import Service, StreamLimitError
 
 DONE, GOING_AWAY, BAD_DATA, POLICY, FAILED, TRY_LATER = 1000, 1001, 1007, 1008, 1011, 1013
@@ -113,6 +113,7 @@ class _Conversation:
                 _require_end(message["text"])
                 code = DONE
                 break
+            _require_whole(data, hello)
             noisy = decoded(data, hello.format, hello.channels)
             for start in range(0, len(noisy), step):
                 piece = noisy[start : start + step]
@@ -171,6 +172,15 @@ class _Conversation:
             self._service.metrics.rtf.labels("stream").observe(rtf)
             fields["rtf"] = round(rtf, 4)
         self._call.fields.update(fields, channels=hello.channels)
+
+
+def _require_whole(data: bytes, hello: Hello) -> None:
+    multiple = frame_bytes(hello.format, hello.channels)
+    if len(data) % multiple:
+        raise ValueError(
+            f"a message has {len(data)} bytes; {hello.format} with {hello.channels} channels needs a "
+            f"multiple of {multiple}"
+        )
 
 
 def _require_end(text: str) -> None:

@@ -15,9 +15,8 @@ from starlette.types import Message
 
 from fsnp_onnx.serve.settings import Settings
 
-_IN_MEMORY: Final = (
-    1 << 20
-)  # bytes; a longer body goes to an unlinked file, which no crash leaves behind
+# Bytes; a longer body goes to an unlinked file, which no crash leaves behind.
+_IN_MEMORY: Final = 1 << 20
 _REMEDY: Final = "send one sound file, as the body or as a form with one file"
 
 
@@ -83,10 +82,9 @@ class _Limited:
             async with asyncio.timeout(min(self._settings.idle_s, max(0.0, left_s))):
                 message = await self._receive()
         except TimeoutError as error:
-            late = "nothing has come" if left_s > self._settings.idle_s else "it is not complete"
-            limit_s = min(self._settings.idle_s, self._settings.transfer_s)
-            if left_s <= self._settings.idle_s:
-                limit_s = self._settings.transfer_s
+            late, limit_s = "it is not complete", self._settings.transfer_s
+            if left_s > self._settings.idle_s:
+                late, limit_s = "nothing has come", self._settings.idle_s
             problem = f"the upload is too slow: {late} for {limit_s:g} s"
             raise HTTPException(408, problem, {"Connection": "close"}) from error
         self._n_bytes += len(message.get("body", b""))

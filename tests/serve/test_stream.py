@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fsnp_onnx import Enhancer
-from fsnp_onnx.serve.pcm import decoded, encoded
+from fsnp_onnx.runtime.pcm import decoded, encoded
 from tests.runtime.models import DELAY
 from tests.serve.running import SMALL, Running, running
 
