@@ -34,9 +34,12 @@ def address(built_page: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium; the sample is what its microphone hears, again and again."""
+    """Chromium; the sample is what its microphone hears, again and again.
+
+    It ends with its file of tests: while its driver lives, no other test can call asyncio.run.
+    """
     heard = tmp_path_factory.mktemp("microphone") / "heard.wav"
     soundfile.write(heard, *soundfile.read(SAMPLE), subtype="PCM_16")
     flags = [*FLAGS, f"--use-file-for-fake-audio-capture={heard}"]
