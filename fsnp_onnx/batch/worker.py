@@ -54,8 +54,12 @@ class Settings:
         return {argument: path for argument, path in files.items() if path}
 
     def open(self) -> Enhancer:
-        """Open the model."""
-        return Enhancer(self.model, self.provider, threads=self.threads, device_id=self.device_id)
+        """Open the model; ArgumentError where it cannot do what is asked."""
+        enhancer = Enhancer(
+            self.model, self.provider, threads=self.threads, device_id=self.device_id
+        )
+        enhancer.check(self.signal)
+        return enhancer
 
     def model_bytes(self) -> bytes:
         """Return the content of the model's file."""

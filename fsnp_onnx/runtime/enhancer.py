@@ -22,12 +22,12 @@ from fsnp_onnx.runtime.arguments import (
 )
 from fsnp_onnx.runtime.bundled import model_path
 from fsnp_onnx.runtime.mask import Mix
+from fsnp_onnx.runtime.mask_model import Enhance, MaskModel
 from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import require_free
 from fsnp_onnx.runtime.plot import check_plot
 from fsnp_onnx.runtime.resample import resample
-from fsnp_onnx.runtime.speech_model import Enhance
 from fsnp_onnx.runtime.stream import Stream
 from fsnp_onnx.runtime.stream_model import StreamModel
 from fsnp_onnx.spec import ModelSpec
@@ -89,6 +89,11 @@ class Enhancer:
         """Where the model really runs."""
         return self._model.provider
 
+    def check(self, signal: SignalOptions) -> None:
+        """Raise ArgumentError unless this file can enhance with such options of `enhance`."""
+        check_signal(signal)
+        self._model.check(signal)
+
     def enhance(
         self,
         samples: NDArray[np.floating],
@@ -139,7 +144,7 @@ class Enhancer:
         options = SignalOptions(
             strength=strength, attenuation_limit_db=attenuation_limit_db, channels=channels
         )
-        check_signal(options)
+        self.check(options)
         samples = np.asarray(samples)  # subclasses such as matrices have shapes of their own
         if strength == 0:
             return samples.copy()
@@ -148,7 +153,7 @@ class Enhancer:
         mix = Mix(strength, attenuation_limit_db)
         with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported
             run: Enhance = partial(self._model.enhance, mix=mix)
-            if channels == "linked" and len(noisy) > 1:
+            if channels == "linked" and len(noisy) > 1 and isinstance(self._model, MaskModel):
                 run = self._model.linked(self._at_model_rate(_guide(noisy), sample_rate), mix)
             for index, channel in enumerate(noisy):
                 out[index] = self._enhance_channel(channel, sample_rate, run, mix.noisy_share)
@@ -207,7 +212,7 @@ class Enhancer:
         options = SignalOptions(
             strength=strength, attenuation_limit_db=attenuation_limit_db, channels=channels
         )
-        check_signal(options)
+        self.check(options)
         source, target = as_file("input", input, "read"), as_file("output", output, "write")
         picture, removed = (None if path is None else Path(path) for path in (plot, residual))
         kept = [path for path in (source, self._path) if isinstance(path, Path)]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fsnp_onnx.errors import ArgumentError
 from fsnp_onnx.spec import MaskSpec
 
 
@@ -24,9 +22,6 @@ def decompress(mask: NDArray[np.float32], spec: MaskSpec) -> NDArray[np.complex6
     crm.real, crm.imag = np.arctanh(scaled, out=scaled)
     crm *= np.float32(2 / spec.c)
     return crm
-
-
-NO_MASK: Final = "{} returns samples and no mask; use a file of the interface mask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +67,6 @@ class Mix:
         """Mix the noisy samples, float32 [N], into the enhanced ones, where there is no limit."""
         share = np.float32(self.noisy_share)
         return enhanced if share == 0 else share * noisy + (1 - share) * enhanced
-
-    def require_no_limit(self, model: str) -> None:
-        """Raise ArgumentError where a limit is given for a file without a mask."""
-        if self.attenuation_limit_db is not None:
-            problem = f"is {self.attenuation_limit_db:g}, but {NO_MASK.format(model)}"
-            raise ArgumentError("attenuation_limit_db", problem)
 
     @property
     def _lowest_gain(self) -> float:

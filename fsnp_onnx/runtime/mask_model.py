@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fsnp_onnx.runtime.arguments import SignalOptions
 from fsnp_onnx.runtime.mask import FULL, Mix, decompress
-from fsnp_onnx.runtime.speech_model import Enhance, SpeechModel
+from fsnp_onnx.runtime.speech_model import SpeechModel
 from fsnp_onnx.runtime.stft import istft, stft_blocks
 from fsnp_onnx.spec import INPUT_NAMES
+
+Enhance = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class MaskModel(SpeechModel):
@@ -27,12 +30,15 @@ class MaskModel(SpeechModel):
         (mask,) = self._session.run(dict(zip(INPUT_NAMES, parts, strict=True)))
         return mask
 
+    def check(self, signal: SignalOptions) -> None:
+        """Accept all options: there is a mask."""
+
     def enhance(self, noisy: NDArray[np.float32], mix: Mix = FULL) -> NDArray[np.float32]:
         """Enhance one channel, as `SpeechModel` says: transform, mask, multiply, invert."""
         return self.linked(noisy, mix)(noisy)
 
     def linked(self, guide: NDArray[np.float32], mix: Mix = FULL) -> Enhance:
-        """Return what applies the guide's mask to any channel, as `SpeechModel` says."""
+        """Return what does to any channel, float32 [N], what `enhance` does to the guide, [N] as well."""
         mask = self._mask(guide)
         return lambda noisy: istft(self._masked(noisy, mask, mix), self.spec.stft, noisy.size)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ArgumentError
-from fsnp_onnx.runtime.mask import FULL, NO_MASK, Mix
+from fsnp_onnx.runtime.arguments import SignalOptions
+from fsnp_onnx.runtime.mask import FULL, Mix
 from fsnp_onnx.runtime.session import Session
-
-Enhance = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class SpeechModel(ABC):
@@ -39,9 +37,11 @@ class SpeechModel(ABC):
         The mix says how much of the noisy signal stays.
         """
 
-    def linked(self, guide: NDArray[np.float32], mix: Mix = FULL) -> Enhance:  # noqa: ARG002
-        """Return what does to any channel, float32 [N], what `enhance` does to the guide, [N] as well.
-
-        A file that returns samples shows no mask: it raises ArgumentError about ``channels``.
-        """
-        raise ArgumentError("channels", f"is 'linked', but {NO_MASK.format(self._session.name)}")
+    def check(self, signal: SignalOptions) -> None:
+        """Raise ArgumentError about an option that needs a mask: most files return samples only."""
+        problem = f"but {self._session.name} returns samples and no mask; use a file of the interface mask"
+        limit_db = signal["attenuation_limit_db"]
+        if limit_db is not None:
+            raise ArgumentError("attenuation_limit_db", f"is {limit_db:g}, {problem}")
+        if signal["channels"] == "linked":
+            raise ArgumentError("channels", f"is 'linked', {problem}")

@@ -32,7 +32,6 @@ class StreamModel(SpeechModel):
 
     def enhance(self, noisy: NDArray[np.float32], mix: Mix = FULL) -> NDArray[np.float32]:
         """Enhance one channel, as `SpeechModel` says: as a stream, in pieces that bound the memory."""
-        mix.require_no_limit(self._session.name)
         stream, enhanced = self.stream(strength=mix.strength), np.empty_like(noisy)
         step, n_done = HOPS_PER_RUN * self.spec.stft.hop_length, 0
         for start in range(0, noisy.size, step):

@@ -26,6 +26,7 @@ from fsnp_onnx.runtime.bundled import DEFAULT_MODEL
 from fsnp_onnx.runtime.enhancer import Enhancer
 from tests.batch.folders import contents, recordings
 from tests.cli.shell import shell
+from tests.runtime.models import HALVES
 from tests.runtime.signals import noise, tone
 from tests.runtime.sound_files import odd
 
@@ -310,6 +311,14 @@ def test_wrong_usage_ends_with_2_and_writes_nothing(run: Run, arguments: list[st
         (["-", "--engine", "ray"], "error: --engine needs files; standard input"),
         (["x.wav", "--threads", "two"], "error: Invalid value for '--threads': "),
         (["x.wav", "--nope"], "error: No such option: --nope"),
+        (
+            ["x.wav", "-m", str(HALVES), "--attenuation-limit", "9"],
+            "error: --attenuation-limit is 9,",
+        ),
+        (
+            ["x.wav", "-m", str(HALVES), "--channels", "linked"],
+            "error: --channels is 'linked', but",
+        ),
     ],
 )
 def test_a_wrong_argument_is_one_line_that_names_the_option(
