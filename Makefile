@@ -6,7 +6,6 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # The bundled model is made by: make train-data, make train, make model, make evaluate.
 RUN ?= training/runs/default
-MODEL ?= fsnp_onnx/models/default.onnx
 MINUTES ?= 120
 VOICE_MINUTES ?= 20
 
