@@ -9,36 +9,31 @@ import { Enhancer, LiveStream } from '../core/index.js'
 ort.env.wasm.wasmPaths = new URL('../ort/', import.meta.url).href
 ort.env.logLevel = 'error'
 
-const WHOLE = { file: 'default-waveform.onnx', open: Enhancer.create }
-const LIVE = { file: 'live.onnx', open: LiveStream.create }
 const HOPS_PER_RUN = [1, 2, 4, 8] // more are faster, and later
 const BUSY = 0.7 // of real time, at most: other programs run, too
 
 const report = (/** @type {Progress} */ progress) => postMessage({ progress })
 
-/** @type {Map<string, Promise<any>>} */
-const opened = new Map()
+const wholeModel = once(() => opened('default-waveform.onnx', (bytes) => Enhancer.create(ort, bytes)))
+const liveModel = once(() => opened('live.onnx', (bytes) => LiveStream.create(ort, bytes)))
 
-/**
- * Open a model, once.
- *
- * @template T
- * @param {{file: string, open: (runtime: any, bytes: Uint8Array) => Promise<T>}} model
- * @returns {Promise<T>}
- */
-function model({ file, open }) {
-  const known = opened.get(file)
-  if (known) return known
-  const opening = download(file).then((bytes) => {
-    report({ loading: 'the program that runs the model' })
-    return open(ort, bytes)
-  })
-  opened.set(file, opening)
-  return opening
+/** @template T @param {() => Promise<T>} make @returns {() => Promise<T>} the same one every time */
+function once(make) {
+  /** @type {Promise<T> | undefined} */
+  let made
+  return () => (made ??= make())
+}
+
+/** @template T @param {string} file @param {(bytes: Uint8Array) => Promise<T>} open */
+async function opened(file, open) {
+  const bytes = await download(file)
+  report({ loading: 'the program that runs the model' })
+  return open(bytes)
 }
 
 /** Fetch a model file and tell how far it is. @param {string} file */
 async function download(file) {
+  report({ loading: 'the model' })
   const response = await fetch(new URL(`../models/${file}`, import.meta.url)).catch(() => {
     throw new Error(`The model file models/${file} cannot be loaded: the server does not answer.`)
   })
@@ -66,7 +61,7 @@ async function download(file) {
  * @param {Float32Array[]} channels
  */
 async function enhanceWhole(channels) {
-  const enhancer = await model(WHOLE)
+  const enhancer = await wholeModel()
   const size = channels[0].length
   const pilot = channels[0].slice(0, 2 * enhancer.sampleRate)
   if (size > 4 * pilot.length) {
@@ -82,7 +77,7 @@ async function enhanceWhole(channels) {
 
 /** Enhance every channel in pieces. @param {Float32Array[]} channels */
 async function enhanceInPieces(channels) {
-  const stream = await model(LIVE)
+  const stream = await liveModel()
   const size = channels[0].length
   const step = stream.sampleRate // one second
   const enhanced = channels.map(() => new Float32Array(size))
@@ -104,7 +99,7 @@ async function enhanceInPieces(channels) {
 
 /** Find how many hops one run takes so that this device keeps up. */
 async function measureLive() {
-  const stream = await model(LIVE)
+  const stream = await liveModel()
   report({ loading: 'the model' })
   stream.strength = 1
   const noiseOf = (/** @type {number} */ hops) =>
@@ -128,7 +123,7 @@ async function measureLive() {
 
 /** Enhance what comes through a port, until the page ends this worker. @param {{port: MessagePort}} details */
 async function live({ port }) {
-  const stream = await model(LIVE)
+  const stream = await liveModel()
   stream.reset()
   let turn = Promise.resolve()
   const enhanceNext = async (/** @type {Float32Array<ArrayBuffer>} */ samples) => {
@@ -146,7 +141,7 @@ async function live({ port }) {
 
 /** @type {Record<string, (details: any) => Promise<any>>} */
 const TASKS = {
-  rate: async ({ whole }) => (await (whole ? model(WHOLE) : model(LIVE))).sampleRate,
+  rate: async ({ whole }) => (await (whole ? wholeModel() : liveModel())).sampleRate,
   enhance: ({ channels, whole }) => (whole ? enhanceWhole : enhanceInPieces)(channels),
   measureLive,
   live,
