@@ -1,10 +1,10 @@
 /** The worker that runs the models, as seen by the page: one task at a time, which can be stopped. */
 
 /**
- * How far a task is: the name of the file that is loading and the share of it, or the share of the
- * sound that is done, or the seconds that all of it will probably take.
+ * How far a task is: what it does in words, the share of that which is done, and the seconds that
+ * all of it will probably take.
  *
- * @typedef {{loading?: string, share?: number, expected?: number}} Progress
+ * @typedef {{text: string, share?: number, expected?: number}} Progress
  */
 
 export class Engine {
@@ -44,6 +44,3 @@ export class Engine {
     })
   }
 }
-
-/** Say in words what a task is at. @param {Progress} progress */
-export const progressText = ({ loading }) => (loading ? `Loading ${loading}` : 'Removing noise')

@@ -3,7 +3,7 @@
 import { mix } from '../core/model.js'
 import { writeWav } from '../core/wav.js'
 import { bar, block, button, canvas, input, message, onPercent, share, wavUrl, write } from './dom.js'
-import { Engine, progressText } from './engine.js'
+import { Engine } from './engine.js'
 import { closeMicrophone, openMicrophone } from './microphone.js'
 import { Player } from './player.js'
 import { drawSpectrogram } from './spectrogram.js'
@@ -119,7 +119,6 @@ async function enhanced(file, signal) {
     rate = await engine.run(signal, 'rate', { whole }, { onProgress })
     if (rate !== noisy.sampleRate) noisy = await decoded(file, rate, signal)
   }
-  onProgress({})
   const channels = channelsOf(noisy)
   const result = await engine.run(signal, 'enhance', { channels, whole }, { onProgress })
   const enhanced = new AudioBuffer(noisy) // of the same rate, length and number of channels
@@ -132,9 +131,9 @@ const channelsOf = (buffer) =>
   Array.from({ length: buffer.numberOfChannels }, (_, channel) => buffer.getChannelData(channel))
 
 /** @param {import('./engine.js').Progress} progress */
-function onProgress({ loading, share, expected }) {
+function onProgress({ text, share, expected }) {
   clearInterval(timer)
-  write('work-text', progressText({ loading }))
+  write('work-text', text)
   write('work-share', share ? `${Math.round(100 * share)} %` : '')
   bar('work-bar', share || undefined)
   if (!expected) return

@@ -2,7 +2,7 @@
 
 import { writeWav } from '../core/wav.js'
 import { bar, block, button, element, input, message, onPercent, share, wavUrl, write } from './dom.js'
-import { Engine, progressText } from './engine.js'
+import { Engine } from './engine.js'
 import { closeMicrophone, openMicrophone } from './microphone.js'
 
 const RECORDED_S = 600 // at most; it lies in memory
@@ -72,7 +72,7 @@ async function run(signal, fail) {
 /** Measure how fast this device is. @param {AbortSignal} signal @returns {Promise<Device>} */
 async function measured(signal) {
   const onProgress = (/** @type {import('./engine.js').Progress} */ progress) => {
-    write('live-status', progressText(progress))
+    write('live-status', progress.text)
     bar('live-bar', progress.share || undefined)
   }
   block('live-bar').hidden = false

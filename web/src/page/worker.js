@@ -10,6 +10,7 @@ ort.env.wasm.wasmPaths = new URL('../ort/', import.meta.url).href
 ort.env.logLevel = 'error'
 
 const HOPS_PER_RUN = [1, 2, 4, 8] // more are faster, and later
+const WORKING = 'Removing noise'
 const BUSY = 0.7 // of real time, at most: other programs run, too
 
 const report = (/** @type {Progress} */ progress) => postMessage({ progress })
@@ -27,13 +28,14 @@ function once(make) {
 /** @template T @param {string} file @param {(bytes: Uint8Array) => Promise<T>} open */
 async function opened(file, open) {
   const bytes = await download(file)
-  report({ loading: 'the program that runs the model' })
+  report({ text: 'Starting the model' })
   return open(bytes)
 }
 
 /** Fetch a model file and tell how far it is. @param {string} file */
 async function download(file) {
-  report({ loading: 'the model' })
+  const text = 'Loading the model'
+  report({ text })
   const response = await fetch(new URL(`../models/${file}`, import.meta.url)).catch(() => {
     throw new Error(`The model file models/${file} cannot be loaded: the server does not answer.`)
   })
@@ -49,7 +51,7 @@ async function download(file) {
     if (done) break
     parts.push(value)
     size += value.length
-    report({ loading: 'the model', share: total && size / total })
+    report({ text, share: total && size / total })
   }
   return new Uint8Array(await new Blob(parts).arrayBuffer())
 }
@@ -62,13 +64,14 @@ async function download(file) {
  */
 async function enhanceWhole(channels) {
   const enhancer = await wholeModel()
+  report({ text: WORKING })
   const size = channels[0].length
   const pilot = channels[0].slice(0, 2 * enhancer.sampleRate)
   if (size > 4 * pilot.length) {
     const begun = performance.now()
     await enhancer.enhance(pilot)
     const seconds = (performance.now() - begun) / 1000
-    report({ expected: (seconds * size * channels.length) / pilot.length })
+    report({ text: WORKING, expected: (seconds * size * channels.length) / pilot.length })
   }
   const enhanced = []
   for (const samples of channels) enhanced.push(await enhancer.enhance(samples))
@@ -90,7 +93,7 @@ async function enhanceInPieces(channels) {
     }
     for (let at = 0; at < size; at += step) {
       keep(await stream.process(samples.subarray(at, at + step)))
-      report({ share: (index + Math.min(1, (at + step) / size)) / channels.length })
+      report({ text: WORKING, share: (index + Math.min(1, (at + step) / size)) / channels.length })
     }
     keep(await stream.flush())
   }
@@ -100,7 +103,7 @@ async function enhanceInPieces(channels) {
 /** Find how many hops one run takes so that this device keeps up. */
 async function measureLive() {
   const stream = await liveModel()
-  report({ loading: 'the model' })
+  report({ text: 'Measuring this device' })
   stream.strength = 1
   const noiseOf = (/** @type {number} */ hops) =>
     new Float32Array(hops * stream.hop).map(() => 0.1 * (Math.random() - 0.5))
