@@ -151,7 +151,7 @@ function showNumbers(context, { sampleRate, hop, latency, hops }, report) {
   write('latency-parts', `${ms(latency / sampleRate)} network, ` +
     (report.playing ? `${ms(inside - latency / sampleRate)} buffers, ` : '') + `${ms(output)} output device`)
   write('load', `${Math.round((100 * report.seconds) / sound)} %`)
-  write('load-parts', `${ms(report.seconds)} of computing for ${ms(sound)} of sound`)
+  write('load-parts', `${ms(report.seconds)} for ${ms(sound)} of sound`)
   write('gaps', String(report.gaps))
 }
 

@@ -43,17 +43,15 @@ async function download(file) {
     throw new Error(`The model file models/${file} is missing on this server (status ${response.status}).`)
   const packed = response.headers.has('Content-Encoding') // then the length is not that of the file
   const total = packed ? 0 : Number(response.headers.get('Content-Length'))
-  /** @type {BlobPart[]} */
-  const parts = []
   let size = 0
-  for (const reader = response.body.getReader(); ; ) {
-    const { done, value } = await reader.read()
-    if (done) break
-    parts.push(value)
-    size += value.length
-    report({ text, share: total && size / total })
-  }
-  return new Uint8Array(await new Blob(parts).arrayBuffer())
+  const counted = response.body.pipeThrough(new TransformStream({
+    transform(part, next) {
+      size += part.length
+      report({ text, share: total && size / total })
+      next.enqueue(part)
+    },
+  }))
+  return new Uint8Array(await new Response(counted).arrayBuffer())
 }
 
 /**
