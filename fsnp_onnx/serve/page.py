@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import html
 import json
+import lzma
+import mimetypes
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fsnp_onnx.runtime.bundled import MODELS
 
-BROWSER_FILES: Final = ("default-waveform.onnx", "live.onnx")
-
 _HERE: Final = Path(__file__).parent
 _POLICY: Final = (
-    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self' blob:; "
-    "connect-src 'self' blob:; media-src 'self' blob:; img-src 'self' blob: data:; "
-    "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; "
+    "connect-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS: Final = {
     "Content-Security-Policy": _POLICY,
@@ -32,6 +33,7 @@ _HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # browsers ask whether a file has changed: all are of one version
 }
 _HTML: Final = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -53,14 +55,16 @@ def page_folder() -> Path | None:
 
 def page_routes() -> list[BaseRoute]:
     """Return the routes for browsers; the last one takes every path that is left."""
-    folder = page_folder()
-    page = Mount("/", _Guarded(StaticFiles(directory=folder, html=True))) if folder else None
-    return [
-        *(Route(f"/models/{name}", _Guarded(_File(MODELS / name))) for name in BROWSER_FILES),
+    routes: list[BaseRoute] = [
         Route("/v1/openapi.json", _openapi),
         Route("/v1/docs", _docs),
-        page or Route("/", _no_page),
+        Mount("/models", _Guarded(StaticFiles(directory=MODELS))),
     ]
+    folder = page_folder()
+    if folder is None:
+        return [*routes, Route("/", _no_page)]
+    unpacked = [_unpacked(packed, folder) for packed in folder.rglob("*.xz")]
+    return [*routes, *unpacked, Mount("/", _Guarded(StaticFiles(directory=folder, html=True)))]
 
 
 class _Guarded:
@@ -79,14 +83,17 @@ class _Guarded:
         await self._app(scope, receive, guarded)
 
 
-class _File:
-    """Serves one file."""
+def _unpacked(packed: Path, folder: Path) -> BaseRoute:
+    """Return the route of a file that the wheel holds compressed; it is unpacked once."""
+    name = packed.relative_to(folder).with_suffix("").as_posix()
+    content = cache(lambda: lzma.decompress(packed.read_bytes()))
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await run_in_threadpool(content)
+        response = Response(body, media_type=mimetypes.guess_type(name)[0])
+        await response(scope, receive, send)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await FileResponse(self._path)(scope, receive, send)
+    return Route(f"/{name}", _Guarded(answer))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 from pathlib import Path
 
@@ -80,8 +81,8 @@ def test_a_token_is_asked_for_where_work_or_numbers_are(
 def test_the_openapi_document_names_every_route_and_nothing_else(client: TestClient) -> None:
     document = client.get("/v1/openapi.json").json()
     routes = [r for r in client.app.routes if isinstance(r, Route | WebSocketRoute)]  # type: ignore[attr-defined]
-    for_programs = {r.path for r in routes if not r.path.startswith("/models/")}
-    assert set(document["paths"]) == for_programs - {"/", "/v1/docs", "/v1/openapi.json"}
+    for_browsers = {"/", "/v1/docs", "/v1/openapi.json"}
+    assert set(document["paths"]) == {route.path for route in routes} - for_browsers
     docs = client.get("/v1/docs").text
     assert all(path in docs for path in document["paths"])
     assert "https://" not in docs, "nothing is fetched from elsewhere"
@@ -103,7 +104,8 @@ def test_the_bundled_files_of_the_browser_are_served_with_isolation(
     answer = client.get(f"/models/{name}")
     assert answer.content == (MODELS / name).read_bytes()
     assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
-    assert client.get("/models/default.onnx").status_code == 404
+    unchanged = {"If-None-Match": answer.headers["etag"]}
+    assert client.get(f"/models/{name}", headers=unchanged).status_code == 304
 
 
 def test_without_a_built_page_the_root_says_how_to_get_one(
@@ -121,7 +123,7 @@ def test_a_built_page_is_served_at_the_root_with_a_strict_policy(
 ) -> None:
     (tmp_path / "index.html").write_text("<p>page</p>")
     (tmp_path / "main.mjs").write_text("1")
-    (tmp_path / "ort.wasm").write_bytes(b"\0asm")
+    (tmp_path / "ort.wasm.xz").write_bytes(lzma.compress(b"\0asm"))  # as it is in a wheel
     monkeypatch.setattr(page, "page_folder", lambda: tmp_path)
     with TestClient(create_app(LIMITS)) as client:
         root, script, wasm = (client.get(path) for path in ("/", "/main.mjs", "/ort.wasm"))
@@ -129,10 +131,11 @@ def test_a_built_page_is_served_at_the_root_with_a_strict_policy(
         assert client.get("/v1/version").status_code == 200
     assert root.text == "<p>page</p>"
     assert "javascript" in script.headers["content-type"]
-    assert wasm.headers["content-type"] == "application/wasm"
+    assert (wasm.content, wasm.headers["content-type"]) == (b"\0asm", "application/wasm")
     for answer in (root, script, wasm):
-        assert answer.headers["content-security-policy"].startswith("default-src 'self'")
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
         assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert answer.headers["cache-control"] == "no-cache", "files of two versions never meet"
 
 
 def test_a_live_model_that_is_no_stream_is_refused_at_the_start() -> None:

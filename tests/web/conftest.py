@@ -17,6 +17,15 @@ if TYPE_CHECKING:  # tests of the core run without it
 
 SAMPLE = ROOT / "samples" / "hum_5db_noisy.flac"
 OpenPage = Callable[..., "Page"]
+COUNT_MICROPHONES = """() => {
+  self.opened = []
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices)
+  navigator.mediaDevices.getUserMedia = async (wishes) => {
+    const stream = await open(wishes)
+    opened.push(stream)
+    return stream
+  }
+}"""
 
 
 @pytest.fixture(scope="session")

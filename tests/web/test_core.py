@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_core_passes_its_own_tests() -> None:
-    run_node("--test", HERE / "core.test.mjs")
+    command = [require("npm"), "test"]
+    done = subprocess.run(command, cwd=installed(WEB), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_types_hold() -> None:
@@ -82,6 +84,34 @@ def test_the_example_of_the_package_runs(package: Path) -> None:
         found, _ = soundfile.read(project / name, dtype="float32")
         expected = Enhancer(model, provider="cpu").enhance(noisy, rate)
         np.testing.assert_allclose(found, expected, atol=1e-4, rtol=0)
+
+
+TYPED = """
+import { Enhancer, LiveStream } from 'fsnp-onnx'
+import * as ort from 'onnxruntime-web/wasm'
+
+const enhancer: Enhancer = await Enhancer.create(ort, new Uint8Array(), { logSeverityLevel: 3 })
+const stream: LiveStream = await LiveStream.create(ort, new Uint8Array())
+const clean: Float32Array = await enhancer.enhance(await stream.process(new Float32Array(stream.hop)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [("export { clean }", ""), ("clean.volume", "TS2339"), ("stream.run({})", "TS2445")],
+)
+def test_the_types_of_the_package_fit_the_runtime_and_find_errors(
+    package: Path, more: str, error: str
+) -> None:
+    project = package.parents[1]
+    (project / "typed.mts").write_text(TYPED + more)
+    tsc = WEB / "node_modules" / "typescript" / "bin" / "tsc"
+    options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022", "typed.mts"]
+    done = subprocess.run(
+        [require("node"), tsc, *options], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode == 0) is (error == ""), done.stdout
+    assert error in done.stdout
 
 
 def test_the_package_has_the_version_of_the_python_package() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fsnp_onnx import Enhancer
 from tests.runtime.models import DELAY
 from tests.web.browser import Page, expect
-from tests.web.conftest import SAMPLE, OpenPage
+from tests.web.conftest import COUNT_MICROPHONES, SAMPLE, OpenPage
 
 TOLERANCE = 1e-4  # of full scale: two programs that sum in float32 in different orders
 RATE = 16000
@@ -124,6 +124,39 @@ def test_the_strength_acts_while_it_runs(open_page: OpenPage, tmp_path: Path) ->
     page.fill("#live-strength", "0")
     heard, played = recorded(page, 5, tmp_path)
     assert any(late is not None for late in lags(heard, played))
+
+
+def test_it_can_be_stopped_while_the_model_loads_and_started_again(open_page: OpenPage) -> None:
+    page = open_page("#live")
+    page.evaluate(COUNT_MICROPHONES)
+    page.route("**/models/live.onnx", lambda _: None)  # no answer for ever
+    page.click("#live-start")
+    expect(page.locator("#live-status")).to_have_text("Loading the model")
+    page.click("#live-start")
+    expect(page.locator("#live-status")).to_have_text("The microphone is off.")
+    assert page.is_hidden("#live-message")
+    assert page.evaluate("opened[0].active") is False
+    page.unroute("**/models/live.onnx")
+    with_delay_model(page)
+    page.click("#live-start")
+    expect(page.locator("#live-status")).to_contain_text("with less noise")
+
+
+@pytest.mark.parametrize("status", ["Loading the model", "You hear"])
+def test_a_microphone_that_is_disconnected_is_told_at_any_time(
+    open_page: OpenPage, status: str
+) -> None:
+    page = open_page("#live")
+    page.evaluate(COUNT_MICROPHONES)
+    if status == "You hear":
+        with_delay_model(page)
+    else:
+        page.route("**/models/live.onnx", lambda _: None)
+    page.click("#live-start")
+    expect(page.locator("#live-status")).to_contain_text(status)
+    page.evaluate("opened[0].getTracks()[0].dispatchEvent(new Event('ended'))")
+    expect(page.locator("#live-message")).to_have_text("The microphone was disconnected.")
+    expect(page.locator("#live-start")).to_have_text("Start")
 
 
 def test_a_device_that_is_too_slow_is_told_so(open_page: OpenPage) -> None:

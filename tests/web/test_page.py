@@ -80,6 +80,25 @@ def test_a_microphone_that_may_not_be_used_is_explained_in_both_tabs(open_page: 
     expect(page.locator("#live-message")).to_contain_text("may not use the microphone. Allow it")
 
 
+def test_an_insecure_address_enhances_recordings_and_says_why_there_is_no_microphone(
+    open_page: OpenPage,
+) -> None:
+    """Browsers leave these out where a page comes over http from another computer."""
+    insecure = (
+        "delete self.AudioWorkletNode\n"
+        "Object.defineProperty(navigator, 'mediaDevices', { value: undefined })\nimport {"
+    )
+    page = open_page(change=("page/main.js", "import {", insecure))
+    page.click("#record")
+    expect(page.locator("#file-message")).to_contain_text("only for pages from https")
+    page.click("#tab-live")
+    page.click("#live-start")
+    expect(page.locator("#live-message")).to_contain_text("only for pages from https")
+    page.click("#tab-file")
+    page.set_input_files("#choose", SAMPLE)
+    expect(page.locator("#result")).to_be_visible()
+
+
 def test_without_webassembly_the_page_says_so(open_page: OpenPage) -> None:
     page = open_page(change=("page/main.js", "import {", "delete self.WebAssembly\nimport {"))
     expect(page.locator("#unsupported")).to_contain_text("no WebAssembly")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fsnp_onnx import Enhancer
 from tests.web.browser import Page, expect
-from tests.web.conftest import SAMPLE, OpenPage
+from tests.web.conftest import COUNT_MICROPHONES, SAMPLE, OpenPage
 from tests.web.site import Site
 
 TOLERANCE = 1e-4  # of full scale: two programs that sum in float32 in different orders
@@ -131,8 +131,23 @@ def test_cancel_stops_at_once_and_the_next_recording_runs(
     expect(page.locator("#work")).to_be_hidden(timeout=2000)
     assert page.is_hidden("#result")
     assert page.is_hidden("#file-message")
+    assert page.evaluate("document.activeElement.id") == "choose"  # where the keyboard goes on
     enhance(page, SAMPLE)
     assert page.inner_text("#result-name") == "hum_5db_noisy"
+
+
+def test_the_last_recording_counts_when_one_is_chosen_while_another_is_decoded(
+    open_page: OpenPage, tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "long.flac", np.zeros(900 * 16000), 16000)
+    page = open_page()
+    enhance(page, SAMPLE)  # the models are open from here on
+    page.set_input_files("#choose", tmp_path / "long.flac")
+    expect(page.locator("#work-text")).to_have_text("Reading the recording")
+    enhance(page, SAMPLE)
+    page.wait_for_timeout(1000)  # by now the first one is decoded, too
+    assert page.inner_text("#result-name") == "hum_5db_noisy"
+    assert page.is_hidden("#work")
 
 
 def test_a_recording_of_the_microphone_is_enhanced(open_page: OpenPage) -> None:
@@ -143,6 +158,19 @@ def test_a_recording_of_the_microphone_is_enhanced(open_page: OpenPage) -> None:
     page.click("#record")
     expect(page.locator("#result")).to_be_visible()
     assert float(page.get_attribute("#position", "max") or 0) > 1
+
+
+def test_an_impatient_user_opens_one_microphone_only(open_page: OpenPage) -> None:
+    page = open_page()
+    page.evaluate(COUNT_MICROPHONES)
+    page.evaluate(
+        "for (let press = 0; press < 3; press++) document.getElementById('record').click()"
+    )
+    expect(page.locator("#record")).to_have_text("Stop recording")
+    assert page.evaluate("opened.length") == 1
+    page.click("#record")
+    expect(page.locator("#record")).to_have_text("Record")
+    assert page.evaluate("opened[0].active") is False
 
 
 def test_a_dropped_file_is_enhanced(

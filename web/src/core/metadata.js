@@ -45,9 +45,9 @@ export function readSpec(bytes) {
   } catch {
     throw new ModelFileError('the metadata of the model file is damaged; export it again')
   }
-  if (spec.format !== FORMAT)
+  if (spec?.format !== FORMAT)
     throw new ModelFileError(
-      `the model file has format ${spec.format}; this version reads format ${FORMAT}`)
+      `the model file has format ${spec?.format}; this version reads format ${FORMAT}`)
   return spec
 }
 

@@ -1,64 +1,31 @@
-import { readSpecOf } from './metadata.js'
-import { checkSamples, mix, taken } from './runtime.js'
-
-/** @import { Runtime, Session } from './runtime.js' */
-/** @import { Spec } from './metadata.js' */
+import { checkSamples, mix, Model } from './model.js'
 
 const HOPS_PER_RUN = 64 // at most: as fast as longer runs, and in little memory
 
 /**
  * Enhances sound as it comes, with a file of the interface 'stream'. Memory is constant. Await each
  * call before the next one.
+ *
+ * @example
+ * const stream = await LiveStream.create(ort, await readFile('live.onnx'))
+ * for (const chunk of chunks) play(await stream.process(chunk))
+ * play(await stream.flush())
  */
-export class LiveStream {
-  /**
-   * Open a file and begin a stream.
-   *
-   * @param {Runtime} runtime onnxruntime-web or onnxruntime-node
-   * @param {Uint8Array} bytes the file
-   * @param {object} [options] session options of the runtime
-   * @returns {Promise<LiveStream>}
-   * @throws {import('./metadata.js').ModelFileError} the file is not a stream file
-   *
-   * @example
-   * const stream = await LiveStream.create(ort, await readFile('live.onnx'))
-   * for (const chunk of chunks) play(await stream.process(chunk))
-   * play(await stream.flush())
-   */
-  static async create(runtime, bytes, options = {}) {
-    const spec = readSpecOf(bytes, 'stream')
-    return new LiveStream(runtime, await runtime.InferenceSession.create(bytes, options), spec)
-  }
+export class LiveStream extends Model {
+  static interface = /** @type {const} */ ('stream')
 
-  /** @param {Runtime} runtime @param {Session} session @param {Spec} spec */
-  constructor(runtime, session, spec) {
-    this.spec = spec
-    this.sampleRate = spec.stft.sample_rate_hz
-    /** Samples of one hop: what one run takes at least. */
-    this.hop = spec.stft.hop_length
-    /** How many samples later a sample comes out, the hop that it waits for included. */
-    this.latency = (spec.latency_samples ?? 0) + this.hop
-    /** 0 (the input, late) to 1 (enhanced); may change at any time. */
-    this.strength = 1
-    this.#runtime = runtime
-    this.#session = session
-    this.reset()
-  }
+  /** Samples of one hop: what one run takes at least. */
+  hop = this.spec.stft.hop_length
+  /** How many samples later a sample comes out, the hop that it waits for included. */
+  latency = (this.spec.latency_samples ?? 0) + this.hop
+  /** 0 (the input, late) to 1 (enhanced); may change at any time. */
+  strength = 1
 
-  #runtime
-  #session
-  /** @type {Float32Array} */
-  #state = new Float32Array()
-  #partial = new Float32Array() // the hop that is not complete
-  #waiting = new Float32Array() // noisy samples whose enhanced ones have not come
-  #early = 0 // samples of the model's output that are still before the recording's first
+  #past = beginning(this.spec)
 
   /** Forget the input so far and begin anew. */
   reset() {
-    this.#state = new Float32Array(this.spec.state?.size ?? 0)
-    this.#partial = new Float32Array()
-    this.#waiting = new Float32Array()
-    this.#early = this.spec.latency_samples ?? 0
+    this.#past = beginning(this.spec)
   }
 
   /**
@@ -69,7 +36,7 @@ export class LiveStream {
    */
   async process(samples) {
     checkSamples(samples)
-    this.#waiting = joined(this.#waiting, samples)
+    this.#past.waiting = joined(this.#past.waiting, samples)
     return this.#matched(await this.#advance(samples))
   }
 
@@ -84,48 +51,58 @@ export class LiveStream {
     return rest
   }
 
-  /** Give the memory back. */
-  release = () => this.#session.release()
-
   /**
    * Run the whole hops that there are and return what comes out of the model.
    *
    * @param {Float32Array} samples
    */
   async #advance(samples) {
-    const noisy = joined(this.#partial, samples)
+    const noisy = joined(this.#past.partial, samples)
     const whole = noisy.length - (noisy.length % this.hop)
     const output = new Float32Array(whole)
     const step = HOPS_PER_RUN * this.hop
     for (let at = 0; at < whole; at += step)
-      output.set(await this.#run(noisy.subarray(at, Math.min(at + step, whole))), at)
-    this.#partial = noisy.slice(whole)
-    const early = Math.min(this.#early, whole)
-    this.#early -= early
+      output.set(await this.#runHops(noisy.subarray(at, Math.min(at + step, whole))), at)
+    this.#past.partial = noisy.slice(whole)
+    const early = Math.min(this.#past.early, whole)
+    this.#past.early -= early
     return output.subarray(early)
   }
 
-  /** @param {Float32Array} hops */
-  async #run(hops) {
-    const { spec } = this
-    const { Tensor } = this.#runtime
-    const state = /** @type {NonNullable<typeof spec.state>} */ (spec.state)
-    const results = await this.#session.run({
-      [spec.inputs[0].name]: new Tensor('float32', hops, [1, hops.length]),
-      [state.input]: new Tensor('float32', this.#state, [1, state.size]),
-    })
-    this.#state = taken(results[state.output])
-    return taken(results[spec.outputs[0].name])
+  /** @param {Float32Array} noisy */
+  async #runHops(noisy) {
+    const state = /** @type {NonNullable<typeof this.spec.state>} */ (this.spec.state)
+    const results = await this.run({ noisy, [state.input]: this.#past.state })
+    this.#past.state = results[state.output]
+    return results.enhanced
   }
 
   /** Drop what lies behind the input, and mix the input in. @param {Float32Array} output */
   #matched(output) {
-    const size = Math.min(output.length, this.#waiting.length)
-    const enhanced = mix(this.#waiting, output.slice(0, size), this.strength)
-    this.#waiting = this.#waiting.slice(size)
-    return enhanced
+    const { waiting } = this.#past
+    const size = Math.min(output.length, waiting.length)
+    this.#past.waiting = waiting.slice(size)
+    return mix(waiting, output.slice(0, size), this.strength)
   }
 }
+
+/**
+ * What a stream keeps from call to call.
+ *
+ * @typedef {object} Past
+ * @property {Float32Array} state of the model
+ * @property {Float32Array} partial the hop that is not complete
+ * @property {Float32Array} waiting noisy samples whose enhanced ones have not come
+ * @property {number} early samples of the model's output that are before the recording's first
+ */
+
+/** @param {import('./metadata.js').Spec} spec @returns {Past} */
+const beginning = ({ state, latency_samples }) => ({
+  state: new Float32Array(state?.size ?? 0),
+  partial: new Float32Array(),
+  waiting: new Float32Array(),
+  early: latency_samples ?? 0,
+})
 
 /** @param {Float32Array} first @param {Float32Array} second */
 function joined(first, second) {

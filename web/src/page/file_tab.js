@@ -1,9 +1,9 @@
 /** The tab for recordings: from a file or the microphone to a comparison and a download. */
 
-import { mix } from '../core/runtime.js'
+import { mix } from '../core/model.js'
 import { writeWav } from '../core/wav.js'
 import { bar, block, button, canvas, input, message, onPercent, share, wavUrl, write } from './dom.js'
-import { Engine, progressText } from './engine.js'
+import { Engine } from './engine.js'
 import { closeMicrophone, openMicrophone } from './microphone.js'
 import { Player } from './player.js'
 import { drawSpectrogram } from './spectrogram.js'
@@ -11,7 +11,7 @@ import { drawSpectrogram } from './spectrogram.js'
 const WHOLE_S = 300 // longer recordings run in pieces: a whole one needs memory and has no progress
 
 const engine = new Engine()
-/** @typedef {{name: string, rate: number, noisy: Float32Array[], enhanced: Float32Array[]}} Pair */
+/** @typedef {{name: string, noisy: AudioBuffer, enhanced: AudioBuffer}} Pair */
 /** @type {Pair | undefined} */
 let shown
 /** @type {AudioContext | undefined} */
@@ -20,7 +20,7 @@ let context
 let player
 /** @type {MediaRecorder | undefined} */
 let recorder
-let job = 0 // counts: what belongs to an earlier one is over
+let job = new AbortController()
 let timer = 0
 
 export function startFileTab() {
@@ -31,7 +31,10 @@ export function startFileTab() {
   }
   acceptDrops()
   button('record').onclick = () => (recorder ? recorder.stop() : record().catch(problem))
-  button('cancel').onclick = begin
+  button('cancel').onclick = () => {
+    begin()
+    input('choose').focus() // the button is gone
+  }
   button('play').onclick = togglePlay
   button('download').onclick = download
   for (const id of ['listen-before', 'listen-after']) input(id).onchange = listen
@@ -62,7 +65,8 @@ function acceptDrops() {
 
 async function record() {
   message('file-message')
-  const microphone = await openMicrophone()
+  button('record').disabled = true // until the browser has asked
+  const microphone = await openMicrophone().finally(() => (button('record').disabled = false))
   /** @type {Blob[]} */
   const parts = []
   recorder = new MediaRecorder(microphone)
@@ -79,52 +83,57 @@ async function record() {
 
 const problem = (/** @type {Error} */ error) => message('file-message', error.message)
 
-/** Clear the tab for the next job, whose number is returned. */
+/** Clear the tab for the next job; what belongs to the one before is over. */
 function begin() {
-  engine.stop()
+  job.abort()
+  job = new AbortController()
   player?.pause()
   clearInterval(timer)
   message('file-message')
   block('result').hidden = true
   block('work').hidden = true
-  return ++job
+  return job.signal
 }
 
 /** @param {File} file */
 async function enhance(file) {
-  const mine = begin()
+  const signal = begin()
   block('work').hidden = false
   try {
-    const { pair, whole } = await enhanced(file, mine)
+    const { pair, whole } = await enhanced(file, signal)
     begin()
     showResult(pair, whole)
   } catch (error) {
-    if (mine !== job) return
+    if (signal.aborted) return
     begin()
     problem(/** @type {Error} */ (error))
   }
 }
 
-/** @param {File} file @param {number} mine number of the job */
-async function enhanced(file, mine) {
-  let rate = await engine.run('rate', { whole: true }, { onProgress })
-  let noisy = await decoded(file, rate)
-  const whole = noisy[0].length <= WHOLE_S * rate
+/** @param {File} file @param {AbortSignal} signal */
+async function enhanced(file, signal) {
+  let rate = await engine.run(signal, 'rate', { whole: true }, { onProgress })
+  let noisy = await decoded(file, rate, signal)
+  const whole = noisy.duration <= WHOLE_S
   if (!whole) {
-    const liveRate = await engine.run('rate', { whole }, { onProgress })
-    if (liveRate !== rate) noisy = await decoded(file, liveRate)
-    rate = liveRate
+    rate = await engine.run(signal, 'rate', { whole }, { onProgress })
+    if (rate !== noisy.sampleRate) noisy = await decoded(file, rate, signal)
   }
-  onProgress({ share: 0 })
-  if (mine !== job) throw new Error('stopped')
-  const enhanced = await engine.run('enhance', { channels: noisy, whole }, { onProgress })
-  return { pair: { name: file.name.replace(/\.[^.]*$/, ''), rate, noisy, enhanced }, whole }
+  const channels = channelsOf(noisy)
+  const result = await engine.run(signal, 'enhance', { channels, whole }, { onProgress })
+  const enhanced = new AudioBuffer(noisy) // of the same rate, length and number of channels
+  for (const [channel, samples] of result.entries()) enhanced.copyToChannel(samples, channel)
+  return { pair: { name: file.name.replace(/\.[^.]*$/, ''), noisy, enhanced }, whole }
 }
 
+/** Ask each time: playing may take the memory of the samples. @param {AudioBuffer} buffer */
+const channelsOf = (buffer) =>
+  Array.from({ length: buffer.numberOfChannels }, (_, channel) => buffer.getChannelData(channel))
+
 /** @param {import('./engine.js').Progress} progress */
-function onProgress({ loading, share, expected }) {
+function onProgress({ text, share, expected }) {
   clearInterval(timer)
-  write('work-text', progressText({ loading }))
+  write('work-text', text)
   write('work-share', share ? `${Math.round(100 * share)} %` : '')
   bar('work-bar', share || undefined)
   if (!expected) return
@@ -136,8 +145,8 @@ function onProgress({ loading, share, expected }) {
   }, 500)
 }
 
-/** Decode a sound file at the rate of a model. @param {File} file @param {number} rate in Hz */
-async function decoded(file, rate) {
+/** Decode a sound file at the rate of a model. @param {File} file @param {number} rate in Hz @param {AbortSignal} signal */
+async function decoded(file, rate, signal) {
   write('work-text', 'Reading the recording')
   write('work-share', '')
   bar('work-bar')
@@ -146,29 +155,25 @@ async function decoded(file, rate) {
     throw new Error(`${file.name} cannot be decoded. It is damaged, or not a sound file that this ` +
       'browser knows; WAV, FLAC and MP3 work in every browser.')
   })
+  signal.throwIfAborted()
   if (!buffer.length) throw new Error(`${file.name} holds no sound.`)
-  return Array.from({ length: buffer.numberOfChannels }, (_, c) => buffer.getChannelData(c))
+  return buffer
 }
 
 /** @param {Pair} recording @param {boolean} whole */
 function showResult(recording, whole) {
   shown = recording
-  const { rate, noisy, enhanced } = recording
+  const { name, noisy, enhanced } = recording
   context ??= new AudioContext()
-  const [before, after] = [noisy, enhanced].map((channels) => {
-    const buffer = new AudioBuffer({ numberOfChannels: channels.length, length: channels[0].length, sampleRate: rate })
-    channels.forEach((samples, c) => buffer.copyToChannel(new Float32Array(samples), c))
-    return buffer
-  })
-  player = new Player(context, before, after)
+  player = new Player(context, noisy, enhanced)
   player.onended = showPosition
   input('position').max = String(player.duration)
-  write('result-name', recording.name)
+  write('result-name', name)
   write('result-note', (whole
     ? 'The offline network heard the whole recording at once. '
     : `Longer than ${WHOLE_S / 60} minutes, so the live network took it piece by piece. `) +
-    `The result is sampled at ${rate / 1000} kHz, as the network is.`)
-  for (const id of ['top-before', 'top-after']) write(id, `${rate / 2000} kHz`)
+    `The result is sampled at ${noisy.sampleRate / 1000} kHz, as the network is.`)
+  for (const id of ['top-before', 'top-after']) write(id, `${noisy.sampleRate / 2000} kHz`)
   block('result').hidden = false
   draw()
   listen()
@@ -203,24 +208,25 @@ function showPosition() {
 
 function draw() {
   if (!shown || block('result').hidden) return
-  const [noisy] = shown.noisy
+  const noisy = shown.noisy.getChannelData(0)
   drawSpectrogram(canvas('picture-before'), noisy.length, (n) => noisy[n])
   drawAfter()
 }
 
 function drawAfter() {
   if (!shown) return
-  const { noisy: [noisy], enhanced: [enhanced] } = shown
+  const [noisy, enhanced] = [shown.noisy, shown.enhanced].map((buffer) => buffer.getChannelData(0))
   const strength = share('strength')
   drawSpectrogram(canvas('picture-after'), noisy.length, (n) => noisy[n] + strength * (enhanced[n] - noisy[n]))
 }
 
 function download() {
   if (!shown) return
-  const { name, rate, noisy, enhanced } = shown
-  const mixed = noisy.map((samples, c) => mix(samples, enhanced[c].slice(), share('strength')))
+  const { name, noisy, enhanced } = shown
+  const after = channelsOf(enhanced)
+  const mixed = channelsOf(noisy).map((samples, c) => mix(samples, after[c].slice(), share('strength')))
   const link = document.createElement('a')
-  link.href = wavUrl(writeWav(mixed, rate))
+  link.href = wavUrl(writeWav(mixed, noisy.sampleRate))
   link.download = `${name}-enhanced.wav`
   link.click()
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000)

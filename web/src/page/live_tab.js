@@ -2,7 +2,7 @@
 
 import { writeWav } from '../core/wav.js'
 import { bar, block, button, element, input, message, onPercent, share, wavUrl, write } from './dom.js'
-import { Engine, progressText } from './engine.js'
+import { Engine } from './engine.js'
 import { closeMicrophone, openMicrophone } from './microphone.js'
 
 const RECORDED_S = 600 // at most; it lies in memory
@@ -13,70 +13,73 @@ const GAPS_MS = 10_000 // gaps of this last time say that the device is too slow
 /** @typedef {{levels: number[], latency: number, seconds: number, playing: boolean, gaps: number}} Report */
 
 const engine = new Engine()
-/** @type {(() => void) | undefined} */
-let stop
+/** @type {AbortController | undefined} */
+let running
 let sendStrength = () => {}
 
 export function startLiveTab() {
-  button('live-start').onclick = () => (stop ? stop() : start())
+  button('live-start').onclick = () => (running ? end() : start())
   onPercent('live-strength', () => sendStrength()) // another one for each start
 }
 
 async function start() {
+  running = new AbortController()
+  const { signal } = running
+  const fail = (/** @type {Error} */ error) => signal.aborted || end(error)
   message('live-message')
   block('live-downloads').hidden = true
-  button('live-start').disabled = true
-  /** @type {(() => void)[]} */
-  const undo = []
-  stop = () => {
-    stop = undefined
-    for (const step of undo.reverse()) step()
-    engine.stop()
-    message('live-message')
-    block('live-bar').hidden = true
-    input('live-record').disabled = false
-    sendStrength = () => {}
-    write('live-start', 'Start')
-    write('live-status', 'The microphone is off.')
-  }
-  try {
-    await startChecked(undo)
-    write('live-start', 'Stop')
-  } catch (error) {
-    stop?.()
-    message('live-message', /** @type {Error} */ (error).message)
-  }
-  button('live-start').disabled = false
+  input('live-record').disabled = true
+  write('live-start', 'Stop')
+  await run(signal, fail).catch(fail)
 }
 
-/** @param {(() => void)[]} undo gets what ends each thing that was begun */
-async function startChecked(undo) {
+/** End what runs, and say why if it was not the user. @param {Error} [problem] */
+function end(problem) {
+  running?.abort()
+  running = undefined
+  sendStrength = () => {}
+  message('live-message', problem?.message)
+  block('live-bar').hidden = true
+  input('live-record').disabled = false
+  write('live-start', 'Start')
+  write('live-status', 'The microphone is off.')
+}
+
+/** @param {AbortSignal} signal @param {(error: Error) => void} fail */
+async function run(signal, fail) {
+  write('live-status', 'Opening the microphone')
   const microphone = await openMicrophone()
-  undo.push(() => closeMicrophone(microphone))
-  microphone.getTracks()[0].onended = () => stopWith(new Error('The microphone was disconnected.'))
-  block('live-bar').hidden = false
-  /** @type {Device} */
-  const device = await engine.run('measureLive', {}, {
-    onProgress: (progress) => {
-      write('live-status', progressText(progress))
-      bar('live-bar', progress.share || undefined)
-    },
-  })
+  const close = () => closeMicrophone(microphone)
+  if (signal.aborted) return close()
+  signal.addEventListener('abort', close)
+  microphone.getTracks()[0].onended = () => fail(new Error('The microphone was disconnected.'))
+  const device = await measured(signal)
   const context = new AudioContext({ sampleRate: device.sampleRate, latencyHint: 'interactive' })
-  undo.push(() => context.close())
+  signal.addEventListener('abort', () => context.close())
   await context.audioWorklet.addModule(new URL('./worklet.js', import.meta.url))
+  signal.throwIfAborted()
   const worklet = new AudioWorkletNode(context, 'live', {
     channelCount: 1,
     channelCountMode: 'explicit',
     processorOptions: { block: device.hops * device.hop, record: input('live-record').checked },
   })
   connect(context, worklet, microphone)
-  undo.push(showReports(context, worklet, device))
-  startWorker(worklet)
+  signal.addEventListener('abort', showReports(context, worklet, device))
+  startWorker(worklet, signal).catch(fail)
   await context.resume()
+}
+
+/** Measure how fast this device is. @param {AbortSignal} signal @returns {Promise<Device>} */
+async function measured(signal) {
+  const onProgress = (/** @type {import('./engine.js').Progress} */ progress) => {
+    write('live-status', progress.text)
+    bar('live-bar', progress.share || undefined)
+  }
+  block('live-bar').hidden = false
+  const device = await engine.run(signal, 'measureLive', {}, { onProgress })
   block('live-bar').hidden = true
-  input('live-record').disabled = true
   write('live-status', 'The sound is on its way.')
+  return device
 }
 
 /** @param {AudioContext} context @param {AudioWorkletNode} worklet @param {MediaStream} microphone */
@@ -89,20 +92,13 @@ function connect(context, worklet, microphone) {
   }
 }
 
-/** @param {AudioWorkletNode} worklet */
-function startWorker(worklet) {
+/** @param {AudioWorkletNode} worklet @param {AbortSignal} signal */
+function startWorker(worklet, signal) {
   const { port1, port2 } = new MessageChannel()
   worklet.port.postMessage({ worker: port2 }, [port2])
   sendStrength = () => worklet.port.postMessage({ strength: share('live-strength') })
   sendStrength()
-  engine.run('live', { port: port1 }, { transfer: [port1] }).catch(stopWith)
-}
-
-/** @param {Error} error */
-function stopWith(error) {
-  if (!stop) return // it was the user who stopped
-  stop()
-  message('live-message', error.message)
+  return engine.run(signal, 'live', { port: port1 }, { transfer: [port1] })
 }
 
 /** Returns what ends it. @param {AudioContext} context @param {AudioWorkletNode} worklet @param {Device} device */
@@ -155,7 +151,7 @@ function showNumbers(context, { sampleRate, hop, latency, hops }, report) {
   write('latency-parts', `${ms(latency / sampleRate)} network, ` +
     (report.playing ? `${ms(inside - latency / sampleRate)} buffers, ` : '') + `${ms(output)} output device`)
   write('load', `${Math.round((100 * report.seconds) / sound)} %`)
-  write('load-parts', `${ms(report.seconds)} of computing for ${ms(sound)} of sound`)
+  write('load-parts', `${ms(report.seconds)} for ${ms(sound)} of sound`)
   write('gaps', String(report.gaps))
 }
 

@@ -29,9 +29,9 @@ function startTabs() {
   show(location.hash === '#live' ? 'live' : 'file')
 }
 
-if (typeof WebAssembly === 'undefined' || typeof AudioWorkletNode === 'undefined') {
-  message('unsupported', 'This browser has no WebAssembly or no AudioWorklet, which this page needs. ' +
-    'A current Chrome, Edge, Firefox or Safari has both, unless a setting turns them off.')
+if (typeof WebAssembly === 'undefined') {
+  message('unsupported', 'This browser has no WebAssembly, which this page needs. ' +
+    'A current Chrome, Edge, Firefox or Safari has it, unless a setting turns it off.')
 } else {
   block('unsupported').hidden = true
   block('app').hidden = false

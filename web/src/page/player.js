@@ -1,6 +1,6 @@
 /** Plays a recording before and after at once; which one is heard is a matter of two gains. */
 
-const RAMP_S = 0.015 // a step would click
+const FADE_S = 0.005 // time constant: a step would click
 
 export class Player {
   /** @param {BaseAudioContext} context @param {AudioBuffer} noisy @param {AudioBuffer} enhanced */
@@ -30,12 +30,8 @@ export class Player {
 
   /** Say how much of the enhanced samples is heard; the rest is noisy ones. @param {number} share 0 to 1 */
   set enhancedShare(share) {
-    const now = this.context.currentTime
-    this.#gains.forEach(({ gain }, index) => {
-      gain.cancelScheduledValues(now)
-      gain.setValueAtTime(gain.value, now)
-      gain.linearRampToValueAtTime(index ? share : 1 - share, now + RAMP_S)
-    })
+    for (const [index, { gain }] of this.#gains.entries())
+      gain.setTargetAtTime(index ? share : 1 - share, this.context.currentTime, FADE_S)
   }
 
   play() {

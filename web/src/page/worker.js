@@ -9,36 +9,33 @@ import { Enhancer, LiveStream } from '../core/index.js'
 ort.env.wasm.wasmPaths = new URL('../ort/', import.meta.url).href
 ort.env.logLevel = 'error'
 
-const WHOLE = { file: 'default-waveform.onnx', open: Enhancer.create }
-const LIVE = { file: 'live.onnx', open: LiveStream.create }
 const HOPS_PER_RUN = [1, 2, 4, 8] // more are faster, and later
+const WORKING = 'Removing noise'
 const BUSY = 0.7 // of real time, at most: other programs run, too
 
 const report = (/** @type {Progress} */ progress) => postMessage({ progress })
 
-/** @type {Map<string, Promise<any>>} */
-const opened = new Map()
+const wholeModel = once(() => opened('default-waveform.onnx', (bytes) => Enhancer.create(ort, bytes)))
+const liveModel = once(() => opened('live.onnx', (bytes) => LiveStream.create(ort, bytes)))
 
-/**
- * Open a model, once.
- *
- * @template T
- * @param {{file: string, open: (runtime: any, bytes: Uint8Array) => Promise<T>}} model
- * @returns {Promise<T>}
- */
-function model({ file, open }) {
-  const known = opened.get(file)
-  if (known) return known
-  const opening = download(file).then((bytes) => {
-    report({ loading: 'the program that runs the model' })
-    return open(ort, bytes)
-  })
-  opened.set(file, opening)
-  return opening
+/** @template T @param {() => Promise<T>} make @returns {() => Promise<T>} the same one every time */
+function once(make) {
+  /** @type {Promise<T> | undefined} */
+  let made
+  return () => (made ??= make())
+}
+
+/** @template T @param {string} file @param {(bytes: Uint8Array) => Promise<T>} open */
+async function opened(file, open) {
+  const bytes = await download(file)
+  report({ text: 'Starting the model' })
+  return open(bytes)
 }
 
 /** Fetch a model file and tell how far it is. @param {string} file */
 async function download(file) {
+  const text = 'Loading the model'
+  report({ text })
   const response = await fetch(new URL(`../models/${file}`, import.meta.url)).catch(() => {
     throw new Error(`The model file models/${file} cannot be loaded: the server does not answer.`)
   })
@@ -46,17 +43,15 @@ async function download(file) {
     throw new Error(`The model file models/${file} is missing on this server (status ${response.status}).`)
   const packed = response.headers.has('Content-Encoding') // then the length is not that of the file
   const total = packed ? 0 : Number(response.headers.get('Content-Length'))
-  /** @type {BlobPart[]} */
-  const parts = []
   let size = 0
-  for (const reader = response.body.getReader(); ; ) {
-    const { done, value } = await reader.read()
-    if (done) break
-    parts.push(value)
-    size += value.length
-    report({ loading: 'the model', share: total && size / total })
-  }
-  return new Uint8Array(await new Blob(parts).arrayBuffer())
+  const counted = response.body.pipeThrough(new TransformStream({
+    transform(part, next) {
+      size += part.length
+      report({ text, share: total && size / total })
+      next.enqueue(part)
+    },
+  }))
+  return new Uint8Array(await new Response(counted).arrayBuffer())
 }
 
 /**
@@ -66,14 +61,15 @@ async function download(file) {
  * @param {Float32Array[]} channels
  */
 async function enhanceWhole(channels) {
-  const enhancer = await model(WHOLE)
+  const enhancer = await wholeModel()
+  report({ text: WORKING })
   const size = channels[0].length
   const pilot = channels[0].slice(0, 2 * enhancer.sampleRate)
   if (size > 4 * pilot.length) {
     const begun = performance.now()
     await enhancer.enhance(pilot)
     const seconds = (performance.now() - begun) / 1000
-    report({ expected: (seconds * size * channels.length) / pilot.length })
+    report({ text: WORKING, expected: (seconds * size * channels.length) / pilot.length })
   }
   const enhanced = []
   for (const samples of channels) enhanced.push(await enhancer.enhance(samples))
@@ -82,7 +78,7 @@ async function enhanceWhole(channels) {
 
 /** Enhance every channel in pieces. @param {Float32Array[]} channels */
 async function enhanceInPieces(channels) {
-  const stream = await model(LIVE)
+  const stream = await liveModel()
   const size = channels[0].length
   const step = stream.sampleRate // one second
   const enhanced = channels.map(() => new Float32Array(size))
@@ -95,7 +91,7 @@ async function enhanceInPieces(channels) {
     }
     for (let at = 0; at < size; at += step) {
       keep(await stream.process(samples.subarray(at, at + step)))
-      report({ share: (index + Math.min(1, (at + step) / size)) / channels.length })
+      report({ text: WORKING, share: (index + Math.min(1, (at + step) / size)) / channels.length })
     }
     keep(await stream.flush())
   }
@@ -104,8 +100,8 @@ async function enhanceInPieces(channels) {
 
 /** Find how many hops one run takes so that this device keeps up. */
 async function measureLive() {
-  const stream = await model(LIVE)
-  report({ loading: 'the model' })
+  const stream = await liveModel()
+  report({ text: 'Measuring this device' })
   stream.strength = 1
   const noiseOf = (/** @type {number} */ hops) =>
     new Float32Array(hops * stream.hop).map(() => 0.1 * (Math.random() - 0.5))
@@ -128,7 +124,7 @@ async function measureLive() {
 
 /** Enhance what comes through a port, until the page ends this worker. @param {{port: MessagePort}} details */
 async function live({ port }) {
-  const stream = await model(LIVE)
+  const stream = await liveModel()
   stream.reset()
   let turn = Promise.resolve()
   const enhanceNext = async (/** @type {Float32Array<ArrayBuffer>} */ samples) => {
@@ -146,7 +142,7 @@ async function live({ port }) {
 
 /** @type {Record<string, (details: any) => Promise<any>>} */
 const TASKS = {
-  rate: async ({ whole }) => (await (whole ? model(WHOLE) : model(LIVE))).sampleRate,
+  rate: async ({ whole }) => (await (whole ? wholeModel() : liveModel())).sampleRate,
   enhance: ({ channels, whole }) => (whole ? enhanceWhole : enhanceInPieces)(channels),
   measureLive,
   live,

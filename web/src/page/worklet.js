@@ -16,10 +16,7 @@ class Live extends AudioWorkletProcessor {
     this.filling = new Float32Array(block)
     this.filled = 0
     this.onTheirWay = 0 // samples that the worker has not answered
-    /** @type {Float32Array[]} */
-    this.queue = []
-    this.queued = 0
-    this.taken = 0 // of the first in the queue
+    this.queue = new Float32Array() // enhanced samples that are to be played
     this.captured = 0
     this.lost = 0 // samples that never came out
     this.played = 0
@@ -43,11 +40,16 @@ class Live extends AudioWorkletProcessor {
     worker.onmessage = ({ data: { enhanced, taken, seconds } }) => {
       this.seconds += (seconds - this.seconds) * (this.seconds ? 0.1 : 1)
       this.onTheirWay -= taken
-      if (enhanced.length) this.queue.push(enhanced)
-      this.queued += enhanced.length
+      const queue = new Float32Array(this.queue.length + enhanced.length)
+      queue.set(this.queue)
+      queue.set(enhanced, this.queue.length)
+      this.queue = queue
       // After a wait, what was late comes all at once. Leave it out: the latency must not stay.
-      const late = this.queued - this.block - this.patience
-      if (late > 2 * this.block) this.leaveOut(late)
+      const late = queue.length - this.block - this.patience
+      if (late <= 2 * this.block) return
+      this.take(late)
+      this.lost += late
+      this.gaps++
     }
   }
 
@@ -83,40 +85,26 @@ class Live extends AudioWorkletProcessor {
   /** @param {Float32Array} enhanced */
   play(enhanced) {
     if (!this.playing) {
-      if (this.queued >= this.block) this.waited += enhanced.length
+      if (this.queue.length >= this.block) this.waited += enhanced.length
       if (this.waited <= this.patience) return
       this.waited = 0
       this.playing = true
     }
-    if (this.queued < enhanced.length) {
+    if (this.queue.length < enhanced.length) {
       this.playing = false
       this.gaps++
       this.patience = Math.min(this.patience + this.block, (MOST_LATE_S / 2) * sampleRate)
       return
     }
     this.played += enhanced.length
-    for (let at = 0; at < enhanced.length; ) at += this.take(enhanced.subarray(at))
+    enhanced.set(this.take(enhanced.length))
   }
 
-  /** Move samples from the queue, as many as fit. @param {Float32Array} target */
-  take(target) {
-    const part = this.queue[0].subarray(this.taken, this.taken + target.length)
-    target.set(part)
-    this.taken += part.length
-    this.queued -= part.length
-    if (this.taken === this.queue[0].length) {
-      this.queue.shift()
-      this.taken = 0
-    }
-    return part.length
-  }
-
-  /** @param {number} count */
-  leaveOut(count) {
-    this.lost += count
-    this.gaps++
-    const nowhere = new Float32Array(count)
-    for (let at = 0; at < count; ) at += this.take(nowhere.subarray(at))
+  /** Take samples out of the queue, the oldest ones. @param {number} count */
+  take(count) {
+    const oldest = this.queue.subarray(0, count)
+    this.queue = this.queue.subarray(count)
+    return oldest
   }
 
   /** @param {Float32Array} noisy @param {Float32Array} enhanced */
