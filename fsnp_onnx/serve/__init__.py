@@ -4,7 +4,8 @@ What a request passes, in this order::
 
     server.py      uvicorn, worker processes, the end by a signal
     app.py         routes and the state that they share
-    observer.py    request id, bearer token, log line, count
+    observer.py    request id, log line, count
+    guard.py       bearer token, no page of another site
     answers.py     errors as one line of JSON
     enhance.py     POST /v1/enhance: query, upload, enhancement, answer
       formats.py     the Accept header

@@ -11,9 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from fsnp_onnx.errors import ArgumentError, AudioError, one_line
 from fsnp_onnx.serve.logs import logger
-from fsnp_onnx.serve.observer import call_of
-
-CLIENT_LEFT = 499  # not registered, but what proxies log for it
+from fsnp_onnx.serve.observer import CLIENT_LEFT, call_of
 
 
 async def answer_error(request: Request, error: Exception) -> Response:

@@ -20,6 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.serve.answers import answer_error
 from fsnp_onnx.serve.enhance import Enhance
+from fsnp_onnx.serve.guard import Guard
 from fsnp_onnx.serve.logs import log
 from fsnp_onnx.serve.observer import Observer
 from fsnp_onnx.serve.page import page_routes
@@ -40,14 +41,15 @@ def create_app(settings: Settings | None = None) -> Starlette:
         MissingFileError, ModelFileError, ProviderError, InstallError: As `Enhancer` says.
     """
     service = Service(settings or Settings.published())
+    guarded = [Middleware(Guard)]
     app = Starlette(
         routes=[
-            Route("/v1/enhance", Enhance(service), methods=["POST"]),
-            WebSocketRoute("/v1/stream", stream),
+            Route("/v1/enhance", Enhance(service), middleware=guarded),
+            WebSocketRoute("/v1/stream", stream, middleware=guarded),
             Route("/v1/health/live", _live),
             Route("/v1/health/ready", _ready),
-            Route("/v1/version", _version),
-            Route("/metrics", _metrics),
+            Route("/v1/version", _version, middleware=guarded),
+            Route("/metrics", _metrics, middleware=guarded),
             *page_routes(),
         ],
         middleware=[Middleware(Observer, metrics=service.metrics)],

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,13 +102,13 @@ class Enhance:
             except Exception as error:  # noqa: BLE001 - it concerns this request alone
                 held.close()
                 answer = await answer_error(request, error)
-            try:
+            with suppress(TimeoutError, ClientDisconnect):  # the server cuts what is not whole
                 async with asyncio.timeout(self._service.settings.transfer_s):
                     await answer(scope, receive, send)
-            except TimeoutError as error:  # the status is sent; the connection is cut
-                raise ClientDisconnect from error
 
     async def _enhanced(self, request: Request, held: ExitStack) -> Response:
+        if request.method != "POST":
+            raise HTTPException(405, "send the sound file with POST", {"Allow": "POST"})
         settings = self._service.settings
         wish = read_wish(request.query_params, request.headers.get("Accept", ""))
         held.enter_context(self._service.place())

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -51,19 +51,19 @@ def page_folder() -> Path | None:
     return next((folder for folder in folders if (folder / "index.html").is_file()), None)
 
 
-def page_routes() -> list[BaseRoute]:
+def page_routes() -> list[Route]:
     """Return the routes for browsers; the last one takes every path that is left."""
     folder = page_folder()
-    page = Mount("/", _Guarded(StaticFiles(directory=folder, html=True))) if folder else None
+    page = StaticFiles(directory=folder, html=True) if folder else None
     return [
-        *(Route(f"/models/{name}", _Guarded(_File(MODELS / name))) for name in BROWSER_FILES),
+        *(Route(f"/models/{name}", _Isolated(_File(MODELS / name))) for name in BROWSER_FILES),
         Route("/v1/openapi.json", _openapi),
         Route("/v1/docs", _docs),
-        page or Route("/", _no_page),
+        Route("/{path:path}", _Isolated(page)) if page else Route("/", _no_page),
     ]
 
 
-class _Guarded:
+class _Isolated:
     """Adds the headers that keep a page to itself."""
 
     def __init__(self, app: ASGIApp) -> None:
