@@ -10,7 +10,6 @@ What a request passes, in this order::
     enhance.py     POST /v1/enhance: query, upload, enhancement, answer
       formats.py     the Accept header
       upload.py      the body, within its limits
-      length.py      seconds of a recording before it is decoded
     stream.py      WebSocket /v1/stream: hello, samples both ways, end
       hello.py       the first message
     page.py        the web page, the bundled files, the OpenAPI page

@@ -35,12 +35,6 @@ def _found(error: Exception) -> tuple[int, str, Mapping[str, str] | None]:
         return 400, f"{error.argument.removesuffix('_db')} {error.problem}", None
     if isinstance(error, AudioError):
         return 422, one_line(error), None
-    if isinstance(error, OSError) and _errno(error) == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return 507, "the disk of the service is full; try again later", None
     return 500, "the enhancement failed; the log of the service says why", None
-
-
-def _errno(error: BaseException) -> int | None:
-    """Return the number of an error of the system, which may be the cause of one of ours."""
-    number = getattr(error, "errno", None)
-    return number if number or not error.__cause__ else _errno(error.__cause__)

@@ -138,11 +138,16 @@ def test_a_recording_that_is_too_long_is_refused_and_one_at_the_limit_is_not(
     assert client.post(URL, content=at_limit).status_code == 200
 
 
-def test_a_recording_whose_header_hides_its_length_is_counted(client: TestClient) -> None:
+@pytest.mark.parametrize("announced", [0, 8000])  # 0 stands for unknown
+def test_a_recording_is_counted_whatever_its_header_says(
+    client: TestClient, announced: int
+) -> None:
     flac = bytearray(encoded(np.zeros(8000 * 31, np.float32), 8000, "FLAC"))
     flac[21] &= 0xF0  # the 36 bits of the number of samples
-    flac[22:26] = bytes(4)
-    assert client.post(URL, content=bytes(flac)).status_code == 413
+    flac[22:26] = announced.to_bytes(4)
+    answer = client.post(URL, content=bytes(flac))
+    assert answer.status_code == 413
+    assert "the limit is 30 s" in answer.json()["error"]
 
 
 def test_samples_of_many_channels_count_towards_the_limit(client: TestClient) -> None:
