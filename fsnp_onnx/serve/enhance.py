@@ -32,7 +32,7 @@ from fsnp_onnx.serve.settings import Settings
 from fsnp_onnx.serve.upload import receive_file
 
 PARAMETERS: Final = ("strength", "attenuation_limit", "model", "strict")
-_CHUNK_BYTES: Final = 1 << 18
+_CHUNK_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)

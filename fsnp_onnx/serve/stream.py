@@ -23,7 +23,6 @@ from fsnp_onnx.serve.service import Service, StreamLimitError
 DONE, GOING_AWAY, BAD_DATA, POLICY, FAILED, TRY_LATER = 1000, 1001, 1007, 1008, 1011, 1013
 
 _PIECE_S: Final = 0.1  # of audio for a thread at a time, so that no client holds the others up
-_SEND_S: Final = 20.0  # that a client may take to receive a message
 
 
 async def stream(websocket: WebSocket) -> None:
@@ -40,7 +39,7 @@ async def stream(websocket: WebSocket) -> None:
     except (ArgumentError, AudioError, ValueError) as error:
         code, problem = BAD_DATA, one_line(error)
     except TimeoutError as error:
-        code, problem = POLICY, str(error) or "the client receives too slowly"
+        code, problem = POLICY, str(error)
     except WebSocketDisconnect as end:
         code, call.fields["error"] = end.code, "the client has left without an end"
     except Exception as error:  # noqa: BLE001 - it concerns this stream alone
@@ -58,11 +57,10 @@ async def _close(websocket: WebSocket, code: int, problem: str) -> None:
     """Tell a problem and close, if anybody is there."""
     if websocket.client_state is not WebSocketState.CONNECTED:
         return
-    with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
-        async with asyncio.timeout(_SEND_S):
-            if problem:
-                await websocket.send_json({"error": problem})
-            await websocket.close(code)
+    with suppress(WebSocketDisconnect, RuntimeError):
+        if problem:
+            await websocket.send_json({"error": problem})
+        await websocket.close(code)
 
 
 class _Conversation:
@@ -133,8 +131,7 @@ class _Conversation:
 
     async def _send(self, data: bytes) -> None:
         if data:
-            async with asyncio.timeout(_SEND_S):
-                await self._websocket.send_bytes(data)
+            await self._websocket.send_bytes(data)
 
     async def _messages(self) -> AsyncIterator[dict[str, Any]]:
         """Yield what the client sends, until the service ends.
