@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from fsnp_onnx.errors import ArgumentError, AudioError, FsnpError, one_line
 from fsnp_onnx.runtime.pcm import decoded, encoded, frame_bytes
 from fsnp_onnx.runtime.stream import Stream
-from fsnp_onnx.serve.hello import Hello, read_hello, read_object
+from fsnp_onnx.serve.hello import Hello, MessageError, read_hello, read_object
 from fsnp_onnx.serve.logs import logger
 from fsnp_onnx.serve.observer import Call, call_of
 from fsnp_onnx.serve.service import Service, StreamLimitError
@@ -36,7 +37,7 @@ async def stream(websocket: WebSocket) -> None:
             code = await _Conversation(websocket, service, call).hold()
     except StreamLimitError as error:
         code, problem = TRY_LATER, str(error)
-    except (ArgumentError, AudioError, ValueError) as error:
+    except (MessageError, ArgumentError, AudioError) as error:
         code, problem = BAD_DATA, one_line(error)
     except TimeoutError as error:
         code, problem = POLICY, str(error)
@@ -72,24 +73,24 @@ class _Conversation:
 
     async def hold(self) -> int:
         """Return the code to close with."""
-        messages = self._messages()
+        async with aclosing(self._messages()) as messages:
+            return await self._answer_all(messages)
+
+    async def _answer_all(self, messages: AsyncIterator[dict[str, Any]]) -> int:
         first = await anext(messages, None)
         if first is None:
             return GOING_AWAY
         if first.get("text") is None:
-            raise ValueError("the first message is not text; send the hello as JSON")
+            raise MessageError("the first message is not text; send the hello as JSON")
         hello = read_hello(first["text"])
         live = self._service.enhancers["live"]
-        rate = hello.sample_rate_hz
-        opened = await self._service.run_hops(
-            lambda: live.stream(rate, hello.channels, strength=hello.strength)
-        )
+        open_stream = partial(live.stream, strength=hello.strength)
+        opened = await self._service.run_hops(open_stream, hello.sample_rate_hz, hello.channels)
         await self._answer(hello, opened)
         try:
-            code = await self._enhance(messages, hello, opened)
+            return await self._enhance(messages, hello, opened)
         finally:
             self._note(hello)
-        return code
 
     async def _answer(self, hello: Hello, opened: Stream) -> None:
         latency = {
@@ -133,7 +134,7 @@ class _Conversation:
         if data:
             await self._websocket.send_bytes(data)
 
-    async def _messages(self) -> AsyncIterator[dict[str, Any]]:
+    async def _messages(self) -> AsyncGenerator[dict[str, Any]]:
         """Yield what the client sends, until the service ends.
 
         Raises:
@@ -174,7 +175,7 @@ class _Conversation:
 def _require_whole(data: bytes, hello: Hello) -> None:
     multiple = frame_bytes(hello.format, hello.channels)
     if len(data) % multiple:
-        raise ValueError(
+        raise MessageError(
             f"a message has {len(data)} bytes; {hello.format} with {hello.channels} channels needs a "
             f"multiple of {multiple}"
         )
@@ -182,4 +183,4 @@ def _require_whole(data: bytes, hello: Hello) -> None:
 
 def _require_end(text: str) -> None:
     if read_object(text) != {"end": True}:
-        raise ValueError('a text message is not {"end": true}; samples are binary messages')
+        raise MessageError('a text message is not {"end": true}; samples are binary messages')

@@ -104,6 +104,13 @@ def test_what_is_not_a_recording_is_refused_in_one_line(client: TestClient) -> N
         assert "/" not in answer.json()["error"].replace("m4a/", ""), "a path"
 
 
+def test_a_recording_of_a_rate_that_is_none_is_not_a_wrong_parameter(client: TestClient) -> None:
+    slow = encoded(np.ones(100, np.float32), 50, "WAV")
+    answer = client.post(URL, content=slow)
+    assert answer.status_code == 422
+    assert "sample_rate is 50" in answer.json()["error"]
+
+
 def test_a_body_that_is_empty_compressed_or_a_form_without_a_file_is_refused(
     client: TestClient, wav: bytes
 ) -> None:

@@ -103,6 +103,7 @@ def test_the_hello_is_answered_with_the_latency_of_the_file(client: TestClient) 
         ('{"sample_rate_hz": true}', "give a number"),
         ('{"sample_rate_hz": 1}', "sample_rate"),
         ('{"sample_rate_hz": NaN}', "sample_rate"),
+        ('{"sample_rate_hz": 5000000}', "62.5 to 4096000 Hz"),
         ('{"sample_rate_hz": 16000, "channels": 9}', "channels"),
         ('{"sample_rate_hz": 16000, "channels": 1.5}', "channels"),
         ('{"sample_rate_hz": 16000, "format": "mp3"}', "format"),
@@ -143,6 +144,23 @@ def test_a_wrong_message_is_told_and_closed_with_1007(
         with pytest.raises(WebSocketDisconnect) as end:
             stream.receive_json()
     assert end.value.code == 1007
+
+
+def test_a_fault_of_the_service_is_not_told_as_one_of_the_client(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("operands could not be broadcast")
+
+    monkeypatch.setattr("fsnp_onnx.runtime.stream.Stream.process", fail)
+    with client.websocket_connect(URL) as stream:
+        stream.send_json({"sample_rate_hz": 16000})
+        stream.receive_json()
+        stream.send_bytes(bytes(2))
+        assert "operands" not in stream.receive_json()["error"]
+        with pytest.raises(WebSocketDisconnect) as end:
+            stream.receive_json()
+    assert end.value.code == 1011
 
 
 def test_a_stream_above_the_limit_is_told_to_try_later(client: TestClient) -> None:
