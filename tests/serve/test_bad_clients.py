@@ -188,7 +188,7 @@ def test_a_stream_whose_client_takes_nothing_is_cut(service: Running) -> None:
         pytest.raises(ConnectionClosed),
     ):
         send(stream)
-    assert service.line_of("deafstream")["outcome"] == 1006
+    assert service.line_of("deafstream")["outcome"] in (1005, 1006)
 
 
 def test_a_stream_that_is_cut_is_logged(service: Running) -> None:
