@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import IO, BinaryIO, Final, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
@@ -113,10 +113,12 @@ class Enhance:
         wish = read_wish(request.query_params, request.headers.get("Accept", ""))
         held.enter_context(self._service.place())
         upload = cast("BinaryIO", held.enter_context(await receive_file(request, settings)))
-        # without a name, so that no crash leaves it behind
-        answer = cast("BinaryIO", held.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115
+        # Without a name, so that no crash leaves it behind, and without a buffer, so that it closes on a full disk.
+        answer = held.enter_context(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115
         enhancer = self._service.enhancers[wish.model]
-        job = partial(_enhance, enhancer, upload, answer, wish=wish, settings=settings)
+        job = partial(
+            _enhance, enhancer, upload, cast("BinaryIO", answer), wish=wish, settings=settings
+        )
         result = await self._service.run(job, request.is_disconnected)
         self._note(request.scope, wish, result)
         headers = _headers(result) | {"Content-Length": str(answer.tell())}
@@ -179,7 +181,7 @@ def _headers(result: _Result) -> dict[str, str]:
     return headers
 
 
-async def _chunks(answer: BinaryIO) -> AsyncIterator[bytes]:
+async def _chunks(answer: IO[bytes]) -> AsyncIterator[bytes]:
     answer.seek(0)
     while chunk := await run_in_threadpool(answer.read, _CHUNK_BYTES):
         yield chunk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -177,6 +178,16 @@ def test_a_video_that_libsndfile_does_not_read_is_limited_as_well(client: TestCl
         for packet in stream.encode(None):
             container.mux(packet)
     assert client.post(URL, content=file.getvalue()).status_code == 413
+
+
+def test_a_full_disk_is_told_as_one(
+    client: TestClient, wav: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", partial(open, "/dev/full", "w+b"))
+    for upload in (wav, wav[:2000]):  # a small answer may fail as late as its file is closed
+        answer = client.post(URL, content=upload)
+        assert answer.status_code == 507
+        assert "disk" in answer.json()["error"]
 
 
 def test_an_upload_above_the_size_limit_is_refused(client: TestClient) -> None:
