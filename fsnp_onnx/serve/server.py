@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Final
 
 import uvicorn
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -45,6 +46,11 @@ class _Cutting(asyncio.Protocol):
 
 class Stream(_Cutting, WebSocketsSansIOProtocol):
     """A WebSocket with a limit of time."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send, and remember a refusal as an answer, which uvicorn would log as a fault."""
+        await super().send(message)
+        self.handshake_complete |= self.close_sent
 
 
 class Http(_Cutting, H11Protocol):

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from fsnp_onnx import Enhancer
 from fsnp_onnx.runtime.pcm import decoded, encoded
@@ -174,6 +175,17 @@ def test_a_stream_above_the_limit_is_told_to_try_later(client: TestClient) -> No
             with pytest.raises(WebSocketDisconnect) as end:
                 third.receive_json()
         assert end.value.code == 1013
+
+
+def test_a_refused_stream_is_one_line_in_the_log(service: Running) -> None:
+    headers = {"X-Request-Id": "refused"}
+    url = f"ws://127.0.0.1:{service.port}{URL}"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url, origin=Origin("http://elsewhere"), additional_headers=headers).__enter__()
+    assert refused.value.response.status_code == 403
+    assert service.line_of("refused")["outcome"] == 403
+    service.get("/v1/version")
+    assert [line for line in service.lines() if "handshake" in line["event"]] == []
 
 
 def test_a_silent_client_is_closed_with_1008(service: Running) -> None:
