@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def _upload(service: _Service, clients: int, minutes: float) -> dict[str, Any]:
             try:
                 status, wait_s = service.post(body)
                 outcome = str(status)
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 outcome, wait_s = type(error).__name__, 0.0
             with lock:
                 statuses[outcome] += 1

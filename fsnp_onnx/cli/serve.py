@@ -57,7 +57,7 @@ def serve(  # noqa: PLR0913 - one parameter for each option
         float, _limit(min=0.1, help="Seconds for an upload, and for its answer.")
     ] = _DEFAULT.transfer_s,
     idle_timeout: Annotated[
-        float, _limit(min=0.1, help="Seconds without a byte that end an upload or a stream.")
+        float, _limit(min=0.1, help="Seconds without a byte that end a connection.")
     ] = _DEFAULT.idle_s,
     version: VersionOption = False,  # noqa: ARG001 - its callback ends the command
 ) -> None:

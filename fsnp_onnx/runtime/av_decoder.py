@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fsnp_onnx.errors import AudioError
 from fsnp_onnx.runtime.audio import AudioFormat
 from fsnp_onnx.runtime.containers.spliced import patched
-from fsnp_onnx.runtime.decode import Recording
+from fsnp_onnx.runtime.decode import Recording, Watch, watch_nothing
 from fsnp_onnx.runtime.tags import TAGS
 
 _DEMUXERS: Final = (
@@ -36,12 +36,13 @@ _LOSSLESS: Final = 4  # a property of a codec
 _SUBTYPES: Final = {"flt": "FLOAT", "dbl": "FLOAT", "s32": "PCM_24", "s64": "PCM_24"}
 
 
-def decode_with_av(file: BinaryIO, name: str) -> Recording:
+def decode_with_av(file: BinaryIO, name: str, watch: Watch = watch_nothing) -> Recording:
     """Decode the first audio stream of a file that can seek.
 
     Args:
         file: Where to read; it stays open.
         name: What messages call the file.
+        watch: As for `read_seekable`, after every frame.
 
     Returns:
         The samples, without the encoder's delay as far as the container tells it. Damaged packets
@@ -56,7 +57,7 @@ def decode_with_av(file: BinaryIO, name: str) -> Recording:
         with av.open(
             nameless, container_options=options, metadata_errors="replace", io_open=_refuse
         ) as container:
-            return _recording(file, container)
+            return _recording(file, container, watch)
     except (av.FFmpegError, PermissionError, ValueError) as error:
         raise AudioError(f"{name} cannot be decoded: {_cause(file, error)}") from error
 
@@ -65,13 +66,13 @@ def _refuse(*_: object) -> None:
     raise PermissionError("it refers to other files")
 
 
-def _recording(file: BinaryIO, container: Any) -> Recording:
+def _recording(file: BinaryIO, container: Any, watch: Watch) -> Recording:
     if not container.streams.audio:
         raise ValueError("it has no sound; give a recording with an audio track")
     stream = container.streams.audio[0]
     if stream.codec_context is None:
         raise ValueError("FFmpeg has no decoder for its sound; convert it to WAV first")
-    blocks, rate, n_damaged = _decoded(container, stream)
+    blocks, rate, n_damaged = _decoded(container, stream, watch)
     if not blocks:
         raise ValueError("no packet of its sound is whole; copy it again")
     samples = np.concatenate(blocks)
@@ -89,10 +90,12 @@ def _recording(file: BinaryIO, container: Any) -> Recording:
     return Recording(samples, audio_format, tags, truncated, warning)
 
 
-def _decoded(container: Any, stream: Any) -> tuple[list[NDArray[np.float32]], int, int]:
+def _decoded(
+    container: Any, stream: Any, watch: Watch
+) -> tuple[list[NDArray[np.float32]], int, int]:
     """Decode as far as packets can be read: blocks, their sample rate, how many packets are damaged."""
     blocks: list[NDArray[np.float32]] = []
-    rate = n_damaged = n_last = 0
+    rate = n_damaged = n_last = n_there = 0
     packets = container.demux(stream)  # ends behind its first error
     while True:
         try:
@@ -107,6 +110,8 @@ def _decoded(container: Any, stream: Any) -> tuple[list[NDArray[np.float32]], in
             blocks.append(_to_float32(frame))
             if (frame.sample_rate, blocks[-1].shape[1]) != (rate, blocks[0].shape[1]):
                 raise ValueError("its sample rate or channels change on the way")
+            n_there += len(blocks[-1])
+            watch(n_there, rate, blocks[-1].shape[1])
             n_last = int((packet.duration or 0) * stream.time_base * rate)
     if "mp4" in container.format.name and 0 < n_last < len(blocks[-1]):
         blocks[-1] = blocks[-1][:n_last]  # what fills the encoder's last packet up

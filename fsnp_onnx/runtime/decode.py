@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +34,8 @@ _FIRST_BYTES = 1 << 20  # of a stream, which tell whether it is a recording
 _MODELLED = ("PCM_S8", "PCM_16", "PCM_24", "ALAC", "MPEG", "VORBIS", "OPUS")
 _MAX_SAMPLES = 8  # in a byte, of all other codecs
 _REMEDY = "give a sound file such as WAV, FLAC, OGG or MP3"
+
+Watch = Callable[[int, int, int], None]  # of the samples so far, the rate in Hz and the channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,32 @@ def read(source: Path | BinaryIO, name: str | None = None, *, strict: bool = Fal
     name = name or (str(source) if isinstance(source, Path) else "the stream")
     try:
         with _opened(source, name) as file:
-            recording = _decode(file, name)
+            return read_seekable(file, name, strict=strict)
     except OSError as error:
         raise MissingFileError(f"cannot read {name} ({error.strerror or error})") from error
+
+
+def watch_nothing(_n_samples: int, _rate: int, _channels: int) -> None:
+    """Let a recording be as long as it is."""
+
+
+def read_seekable(
+    file: BinaryIO, name: str, *, strict: bool = False, watch: Watch = watch_nothing
+) -> Recording:
+    """Read an open file that can seek, as `read` does, without a copy of it.
+
+    Args:
+        file: Where to read; it stays open.
+        name: What messages call the file.
+        strict: Whether to refuse a truncated recording.
+        watch: Is called after every block; an error that it raises, and that is no ValueError,
+            ends the reading. A few megabytes can hold days of silence, whatever their header says.
+
+    Raises:
+        AudioError: As `read` says.
+    """
+    file.seek(0)
+    recording = _decode(file, name, watch)
     if strict and recording.truncated:
         remedy = "leave out --strict (strict=True) to enhance what is there"
         raise AudioError(f"{name} is {recording.warning}; {remedy}")
@@ -113,21 +138,22 @@ def _opened(source: Path | BinaryIO, name: str) -> Iterator[BinaryIO]:
             yield copy
 
 
-def _decode(file: BinaryIO, name: str) -> Recording:
+def _decode(file: BinaryIO, name: str, watch: Watch) -> Recording:
     head = file.read(kinds.HEAD_BYTES)
     if kind := kinds.no_sound(head):
         raise AudioError(f"{name} cannot be decoded: it is {kind}; {_REMEDY}")
     file, head = _without_id3(file, head)
     container = _container(file, head)
     try:
-        return _decode_container(container)
+        return _decode_container(container, watch)
     except (sf.LibsndfileError, TypeError, ValueError) as error:
         kind = kinds.for_pyav(head)
         if not container.missing:
-            return _decode_otherwise(file, name, kind, error)
+            return _decode_otherwise(file, name, kind, error, watch)
         with suppress(AudioError):
             if kind:
-                return _marked(_decode_otherwise(file, name, kind, error), container.missing)
+                otherwise = _decode_otherwise(file, name, kind, error, watch)
+                return _marked(otherwise, container.missing)
         text = f"{name} is truncated ({container.missing}) and has nothing before to decode"
         raise AudioError(f"{text}; copy it again") from error
 
@@ -167,7 +193,7 @@ def _may_be_sound(first: bytes) -> bool:
         return False
 
 
-def _decode_container(container: Container) -> Recording:
+def _decode_container(container: Container, watch: Watch) -> Recording:
     n_bytes = container.file.seek(0, os.SEEK_END)
     container.file.seek(0)
     with _Forward(container.file) as file:
@@ -179,7 +205,7 @@ def _decode_container(container: Container) -> Recording:
         if not file.subtype.startswith(_MODELLED):  # a damaged header may announce anything
             n_samples = min(n_samples, _MAX_SAMPLES * n_bytes)
         tags = read_tags(file)
-        samples, error = _read_samples(file, n_samples)
+        samples, error = _read_samples(file, n_samples, watch)
     if n_announced >= _UNKNOWN_FRAMES:
         if error and container.n_samples is None and not container.missing:
             container = replace(container, missing="what follows cannot be decoded")
@@ -188,15 +214,19 @@ def _decode_container(container: Container) -> Recording:
     return Recording(samples, audio_format, tags, truncated, warning)
 
 
-def _read_samples(file: sf.SoundFile, n_samples: int) -> tuple[NDArray[np.float32], bool]:
+def _read_samples(
+    file: sf.SoundFile, n_samples: int, watch: Watch
+) -> tuple[NDArray[np.float32], bool]:
     """Return what can be decoded, and whether an error was its end.
 
     It asks for no more than there is: libsndfile goes on beyond the end of some codecs.
     """
     blocks = [np.empty((0, file.channels), np.float32)]
     n_block = max(1, _BLOCK_VALUES // file.channels)
-    while n_samples > 0:
-        block = np.full((min(n_samples, n_block), file.channels), np.nan, np.float32)
+    n_there = 0
+    while n_there < n_samples:
+        n_asked = min(n_samples - n_there, n_block)
+        block = np.full((n_asked, file.channels), np.nan, np.float32)
         try:
             n_read = len(file.read(out=block))
         except sf.LibsndfileError:
@@ -206,7 +236,8 @@ def _read_samples(file: sf.SoundFile, n_samples: int) -> tuple[NDArray[np.float3
         if n_read == 0:
             break
         blocks.append(block[:n_read])
-        n_samples -= n_read
+        n_there += n_read
+        watch(n_there, file.samplerate, file.channels)
     return np.concatenate(blocks), False
 
 
@@ -216,14 +247,16 @@ def _marked(recording: Recording, missing: str) -> Recording:
     return replace(recording, truncated=True, warning=warning)
 
 
-def _decode_otherwise(file: BinaryIO, name: str, kind: str | None, error: Exception) -> Recording:
+def _decode_otherwise(
+    file: BinaryIO, name: str, kind: str | None, error: Exception, watch: Watch
+) -> Recording:
     """Decode what libsndfile does not read, or say what it is."""
     problem, remedy = reason(error), _REMEDY
     if kind or getattr(error, "code", 0) in _NOT_READ:
         if has_av():
             from fsnp_onnx.runtime.av_decoder import decode_with_av  # noqa: PLC0415 - an extra
 
-            return decode_with_av(file, name)
+            return decode_with_av(file, name, watch)
         remedy = f"{_REMEDY}; for rarer ones run pip install 'fsnp-onnx[av]'"
         if kind:
             problem, remedy = f"it is {kind}", "run pip install 'fsnp-onnx[av]' to read it"

@@ -92,7 +92,7 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     )
     rate = source_format.sample_rate
     started = time.perf_counter()
-    enhanced = _interruptible(lambda: _enhanced(enhancer, noisy, rate, options))
+    enhanced = _interruptible(lambda: enhance_samples(enhancer, noisy, rate, options))
     seconds = time.perf_counter() - started
     clipped = 0
     if plot:  # before the output, as an existing output means a finished recording
@@ -120,7 +120,7 @@ def enhance_recording(  # noqa: PLR0913 - options, all given by keyword
     )
 
 
-def _enhanced(
+def enhance_samples(
     enhancer: Enhancer, noisy: NDArray[np.float32], rate: int, options: SignalOptions
 ) -> Any:
     """Enhance the samples of a file, which may have fewer samples than channels.

@@ -21,6 +21,7 @@ HOPS_PER_RUN = 64  # at most: as fast as longer runs, and in little memory
 
 _LOUDEST = 1e9  # full scale is 1; squares of much more would overflow, and stay in the state
 _CONVERTER = "sinc_medium"  # of libsamplerate: 6 ms there and back, where soxr's blocks take 70
+_MOST_RATIO = 256  # of two rates, for libsamplerate
 
 
 class Stream:
@@ -142,6 +143,10 @@ class Stream:
 def _resamplers(rate: float, model_rate: int, channels: int) -> tuple[Any, Any, float] | None:
     if rate == model_rate:
         return None
+    if not 1 / _MOST_RATIO <= rate / model_rate <= _MOST_RATIO:
+        lowest, highest = model_rate / _MOST_RATIO, model_rate * _MOST_RATIO
+        problem = f"is {rate:g}; a stream takes {lowest:g} to {highest} Hz"
+        raise ArgumentError("sample_rate", problem)
     try:
         import samplerate  # noqa: PLC0415 - an extra
     except ImportError as error:

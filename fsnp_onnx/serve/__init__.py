@@ -4,12 +4,12 @@ What a request passes, in this order::
 
     server.py      uvicorn, worker processes, the end by a signal
     app.py         routes and the state that they share
-    observer.py    request id, bearer token, log line, count
+    observer.py    request id, log line, count
+    guard.py       bearer token, no page of another site
     answers.py     errors as one line of JSON
     enhance.py     POST /v1/enhance: query, upload, enhancement, answer
       formats.py     the Accept header
       upload.py      the body, within its limits
-      length.py      seconds of a recording before it is decoded
     stream.py      WebSocket /v1/stream: hello, samples both ways, end
       hello.py       the first message
     page.py        the web page, the bundled files, the OpenAPI page

@@ -11,9 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from fsnp_onnx.errors import ArgumentError, AudioError, one_line
 from fsnp_onnx.serve.logs import logger
-from fsnp_onnx.serve.observer import call_of
-
-CLIENT_LEFT = 499  # not registered, but what proxies log for it
+from fsnp_onnx.serve.observer import CLIENT_LEFT, call_of
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -34,15 +32,10 @@ def _found(error: Exception) -> tuple[int, str, Mapping[str, str] | None]:
     if isinstance(error, ClientDisconnect):
         return CLIENT_LEFT, "the client has left", None
     if isinstance(error, ArgumentError):
-        return 400, f"{error.argument.removesuffix('_db')} {error.problem}", None
+        status = 422 if error.argument == "sample_rate" else 400  # of the file, or of the query
+        return status, f"{error.argument.removesuffix('_db')} {error.problem}", None
     if isinstance(error, AudioError):
         return 422, one_line(error), None
-    if isinstance(error, OSError) and _errno(error) == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return 507, "the disk of the service is full; try again later", None
     return 500, "the enhancement failed; the log of the service says why", None
-
-
-def _errno(error: BaseException) -> int | None:
-    """Return the number of an error of the system, which may be the cause of one of ours."""
-    number = getattr(error, "errno", None)
-    return number if number or not error.__cause__ else _errno(error.__cause__)

@@ -20,6 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.serve.answers import answer_error
 from fsnp_onnx.serve.enhance import Enhance
+from fsnp_onnx.serve.guard import Guard
 from fsnp_onnx.serve.logs import log
 from fsnp_onnx.serve.observer import Observer
 from fsnp_onnx.serve.page import page_routes
@@ -40,14 +41,15 @@ def create_app(settings: Settings | None = None) -> Starlette:
         MissingFileError, ModelFileError, ProviderError, InstallError: As `Enhancer` says.
     """
     service = Service(settings or Settings.published())
+    guarded = [Middleware(Guard)]
     app = Starlette(
         routes=[
-            Route("/v1/enhance", Enhance(service), methods=["POST"]),
-            WebSocketRoute("/v1/stream", stream),
+            Route("/v1/enhance", Enhance(service), middleware=guarded),
+            WebSocketRoute("/v1/stream", stream, middleware=guarded),
             Route("/v1/health/live", _live),
             Route("/v1/health/ready", _ready),
-            Route("/v1/version", _version),
-            Route("/metrics", _metrics),
+            Route("/v1/version", _version, middleware=guarded),
+            Route("/metrics", _metrics, middleware=guarded),
             *page_routes(),
         ],
         middleware=[Middleware(Observer, metrics=service.metrics)],
@@ -100,32 +102,38 @@ async def _metrics(request: Request) -> Response:
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     service: Service = app.state.service
     if threading.current_thread() is threading.main_thread():  # no other may hear signals
-        for number in (signal.SIGINT, signal.SIGTERM):
-            _end_streams_before(number, service)
+        _end_streams_first(service)
     log("ready", {"version": version("fsnp-onnx")})
     yield
     service.close()
     log("ended", {})
 
 
-def _end_streams_before(number: int, service: Service) -> None:
+def _end_streams_first(service: Service) -> None:
     """Let a signal reach the server only when the streams have sent their rest.
 
-    The server would cut them. It finishes requests that have begun by itself.
+    The server would cut them. It finishes requests that have begun by itself; a further Ctrl-C then
+    ends it at once.
     """
-    heard: Any = signal.getsignal(number)
+    heard = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     loop = asyncio.get_running_loop()
     tasks = []  # a loop keeps no task alive
 
-    async def end() -> None:
-        service.ending.set()
+    async def end(number: int) -> None:
         until = loop.time() + _STREAMS_END_S
         while service.n_streams and loop.time() < until:
             await asyncio.sleep(0.02)
-        heard(number, None)
+        for other, handler in heard.items():
+            signal.signal(other, handler)
+        signal.raise_signal(number)
 
-    def begin(*_: object) -> None:
+    def begin(number: int, _: object) -> None:
+        loop.call_soon_threadsafe(begin_once, number)
+
+    def begin_once(number: int) -> None:
         if not service.ending.is_set():
-            loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(end())))
+            service.ending.set()
+            tasks.append(loop.create_task(end(number)))
 
-    signal.signal(number, begin)
+    for number in heard:
+        signal.signal(number, begin)

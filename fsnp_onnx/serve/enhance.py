@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,20 +19,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from fsnp_onnx.errors import AudioError, OutputError
+from fsnp_onnx.runtime import decode, encode
 from fsnp_onnx.runtime.arguments import SignalOptions, check_signal
+from fsnp_onnx.runtime.audio import AudioFormat, ending_of
 from fsnp_onnx.runtime.enhancer import Enhancer
-from fsnp_onnx.runtime.recording import Done, enhance_recording
+from fsnp_onnx.runtime.recording import enhance_samples
 from fsnp_onnx.serve.answers import answer_error
 from fsnp_onnx.serve.formats import media_type_of, wanted_ending
-from fsnp_onnx.serve.length import require_length
 from fsnp_onnx.serve.observer import call_of
 from fsnp_onnx.serve.service import Service
 from fsnp_onnx.serve.settings import Settings
 from fsnp_onnx.serve.upload import receive_file
 
 PARAMETERS: Final = ("strength", "attenuation_limit", "model", "strict")
-_CHUNK_BYTES: Final = 1 << 18
+_CHUNK_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,69 +102,86 @@ class Enhance:
             except Exception as error:  # noqa: BLE001 - it concerns this request alone
                 held.close()
                 answer = await answer_error(request, error)
-            try:
+            with suppress(TimeoutError, ClientDisconnect):  # the server cuts what is not whole
                 async with asyncio.timeout(self._service.settings.transfer_s):
                     await answer(scope, receive, send)
-            except TimeoutError as error:  # the status is sent; the connection is cut
-                raise ClientDisconnect from error
 
     async def _enhanced(self, request: Request, held: ExitStack) -> Response:
+        if request.method != "POST":
+            raise HTTPException(405, "send the sound file with POST", {"Allow": "POST"})
         settings = self._service.settings
         wish = read_wish(request.query_params, request.headers.get("Accept", ""))
         held.enter_context(self._service.place())
-        upload = held.enter_context(await receive_file(request, settings))
-        job = partial(_enhance, self._service.enhancers[wish.model], upload, wish, settings)
-        done, result, ending = await self._service.run(job, request.is_disconnected)
-        held.enter_context(result)
-        self._note(request.scope, wish, done)
-        return StreamingResponse(_chunks(result), 200, _headers(done, ending, result))
+        upload = cast("BinaryIO", held.enter_context(await receive_file(request, settings)))
+        # Without a name, so that no crash leaves it behind, and without a buffer, so that it closes on a full disk.
+        answer = held.enter_context(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115
+        enhancer = self._service.enhancers[wish.model]
+        job = partial(
+            _enhance, enhancer, upload, cast("BinaryIO", answer), wish=wish, settings=settings
+        )
+        result = await self._service.run(job, request.is_disconnected)
+        self._note(request.scope, wish, result)
+        headers = _headers(result) | {"Content-Length": str(answer.tell())}
+        return StreamingResponse(_chunks(answer), 200, headers)
 
-    def _note(self, scope: Scope, wish: Wish, done: Done) -> None:
+    def _note(self, scope: Scope, wish: Wish, result: _Result) -> None:
         metrics = self._service.metrics
-        metrics.audio.labels("upload").inc(done.duration_s)
-        metrics.rtf.labels("upload").observe(done.rtf)
-        fields = {"model": wish.model, "audio_s": done.duration_s, "rtf": done.rtf}
-        call_of(scope).fields.update(fields, rate=done.sample_rate, channels=done.channels)
+        metrics.audio.labels("upload").inc(result.duration_s)
+        metrics.rtf.labels("upload").observe(result.rtf)
+        fields = {"model": wish.model, "audio_s": result.duration_s, "rtf": result.rtf}
+        stored = result.format
+        call_of(scope).fields.update(fields, rate=stored.sample_rate, channels=stored.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What was done to a recording."""
+
+    ending: str
+    format: AudioFormat
+    duration_s: float
+    rtf: float
+    warning: str | None
 
 
 def _enhance(
-    enhancer: Enhancer, upload: IO[bytes], wish: Wish, settings: Settings
-) -> tuple[Done, BinaryIO, str]:
-    """Return what was done, and the enhanced file: open, without a name."""
-    kind = require_length(upload, settings)
-    ending = wish.ending or kind
-    with tempfile.TemporaryDirectory(prefix="fsnp-serve-") as folder:
-        target = Path(folder) / f"enhanced{ending}"
-        try:
-            done = enhance_recording(
-                enhancer,
-                cast("BinaryIO", upload),
-                target,
-                name="the upload",
-                strict=wish.strict,
-                **wish.options,
-            )
-        except (AudioError, OutputError) as error:
-            raise type(error)(str(error).replace(str(target), "the answer")) from error
-        result = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the answer closes it
-        with target.open("rb") as enhanced:
-            shutil.copyfileobj(enhanced, result)
-    return done, result, ending
+    enhancer: Enhancer, upload: BinaryIO, answer: BinaryIO, *, wish: Wish, settings: Settings
+) -> _Result:
+    watch = partial(_require_length, settings)
+    recording = decode.read_seekable(upload, "the upload", strict=wish.strict, watch=watch)
+    noisy, rate = recording.samples, recording.format.sample_rate
+    ending = wish.ending or ending_of(recording.format.container)
+    stored = encode.output_format(Path(f"answer{ending}"), recording.format, len(noisy))
+    started = time.perf_counter()
+    enhanced = enhance_samples(enhancer, noisy, rate, wish.options)
+    duration_s, rtf = len(noisy) / rate, (time.perf_counter() - started) * rate / len(noisy)
+    encode.write(answer, enhanced, stored, recording.tags)
+    return _Result(ending, stored, round(duration_s, 4), round(rtf, 4), recording.warning)
 
 
-def _headers(done: Done, ending: str, result: BinaryIO) -> dict[str, str]:
+def _require_length(settings: Settings, n_samples: int, rate: int, channels: int) -> None:
+    if n_samples > settings.max_seconds * rate:
+        found, limit = f"is {n_samples / rate:.0f} s long or longer", f"{settings.max_seconds:g} s"
+    elif n_samples * channels > settings.max_samples:
+        found = f"holds {n_samples * channels} samples or more in {channels} channels"
+        limit = str(settings.max_samples)
+    else:
+        return
+    raise HTTPException(413, f"the recording {found}; the limit is {limit}")
+
+
+def _headers(result: _Result) -> dict[str, str]:
     headers = {
-        "Content-Type": media_type_of(ending),
-        "Content-Length": str(result.tell()),
-        "X-Audio-Seconds": f"{done.duration_s:g}",
-        "X-RTF": f"{done.rtf:g}",
+        "Content-Type": media_type_of(result.ending),
+        "X-Audio-Seconds": f"{result.duration_s:g}",
+        "X-RTF": f"{result.rtf:g}",
     }
-    if done.warning:
-        headers["X-Warning"] = done.warning.encode("ascii", "replace").decode()
+    if result.warning:
+        headers["X-Warning"] = result.warning.encode("ascii", "replace").decode()
     return headers
 
 
-async def _chunks(result: BinaryIO) -> AsyncIterator[bytes]:
-    result.seek(0)
-    while chunk := await run_in_threadpool(result.read, _CHUNK_BYTES):
+async def _chunks(answer: IO[bytes]) -> AsyncIterator[bytes]:
+    answer.seek(0)
+    while chunk := await run_in_threadpool(answer.read, _CHUNK_BYTES):
         yield chunk

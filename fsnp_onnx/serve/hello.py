@@ -13,6 +13,10 @@ MAX_CHANNELS: Final = 8  # each costs as much as a stream
 _KEYS: Final = ("sample_rate_hz", "channels", "format", "strength")
 
 
+class MessageError(Exception):
+    """A message of a client that is wrong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """What a client wants to stream.
@@ -34,7 +38,7 @@ def read_hello(text: str) -> Hello:
     """Read the first message.
 
     Raises:
-        ValueError: It is not a hello; the message says what is wrong.
+        MessageError: It is not a hello; the error says what is wrong.
 
     Example:
         >>> read_hello('{"sample_rate_hz": 48000}')
@@ -43,30 +47,30 @@ def read_hello(text: str) -> Hello:
     document = read_object(text)
     for key in document:
         if key not in _KEYS:
-            raise ValueError(
+            raise MessageError(
                 f"hello has the unknown key {key[:40]!r}; known are {', '.join(_KEYS)}"
             )
     if "sample_rate_hz" not in document:
-        raise ValueError('hello lacks "sample_rate_hz"; send it first, such as 48000')
+        raise MessageError('hello lacks "sample_rate_hz"; send it first, such as 48000')
     hello = Hello(**document)
     for key in ("sample_rate_hz", "strength"):
         if type(getattr(hello, key)) not in (int, float):
-            raise ValueError(f"{key} is {_short(document[key])}; give a number")
+            raise MessageError(f"{key} is {_short(document[key])}; give a number")
     if type(hello.channels) is not int or not 1 <= hello.channels <= MAX_CHANNELS:
-        raise ValueError(f"channels is {_short(hello.channels)}; give 1 to {MAX_CHANNELS}")
+        raise MessageError(f"channels is {_short(hello.channels)}; give 1 to {MAX_CHANNELS}")
     if hello.format not in get_args(SampleFormat):
-        raise ValueError(f'format is {_short(hello.format)}; give "s16le" or "f32le"')
+        raise MessageError(f'format is {_short(hello.format)}; give "s16le" or "f32le"')
     return hello
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """Return a message that is a JSON object, else raise ValueError."""
+    """Return a message that is a JSON object, else raise MessageError."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError("a text message is not JSON; send an object") from error
+        raise MessageError("a text message is not JSON; send an object") from error
     if not isinstance(document, dict):
-        raise ValueError("a text message is JSON but not an object")  # noqa: TRY004 - of the client
+        raise MessageError("a text message is JSON but not an object")
     return cast("dict[str, Any]", document)
 
 

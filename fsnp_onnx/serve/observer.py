@@ -1,23 +1,18 @@
-"""What every request passes: its id, the bearer token, its log line and its count."""
+"""What every request passes: its id, its log line and its count."""
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fsnp_onnx.serve.logs import log
 from fsnp_onnx.serve.metrics import Metrics
-from fsnp_onnx.serve.settings import TOKEN_VARIABLE
 
 ID_HEADER: Final = "X-Request-Id"
 PATHS: Final = (  # all others count as "other", as people choose their names
@@ -31,7 +26,7 @@ PATHS: Final = (  # all others count as "other", as people choose their names
     "/v1/stream",
     "/v1/version",
 )
-PROTECTED: Final = frozenset(("/metrics", "/v1/enhance", "/v1/stream", "/v1/version"))
+CLIENT_LEFT: Final = 499  # not registered, but what proxies log for it
 _QUIET: Final = ("/v1/health/live", "/v1/health/ready", "/metrics")  # asked all the time
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -60,61 +55,47 @@ class Observer:
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
-        self._token = os.environ.get(TOKEN_VARIABLE, "").encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and write its line."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get(ID_HEADER, "")
+        given = Headers(scope=scope).get(ID_HEADER, "")
         call = Call(given if _ID.fullmatch(given) else uuid.uuid4().hex)
         scope["fsnp_call"] = call
-        path = scope["path"] if scope["path"] in PATHS else "other"
-        outcome, started = 0, time.perf_counter()
+        outcome, is_whole, started = 500, True, time.perf_counter()
 
         async def observed(message: Message) -> None:
-            nonlocal outcome
-            outcome = message.get("status") or message.get("code") or outcome
-            if message["type"] in ("http.response.start", "websocket.accept"):
+            nonlocal outcome, is_whole
+            kind = message["type"]
+            if kind in ("http.response.start", "websocket.http.response.start"):
+                outcome, is_whole = message["status"], False
+            elif kind == "websocket.close":  # without a code of `stream`: nothing was there
+                outcome = 403
+            is_whole |= kind.endswith("body") and not message.get("more_body", False)
+            if kind.endswith(("response.start", "accept")):
                 message.setdefault("headers", [])
                 MutableHeaders(scope=message)[ID_HEADER] = call.id
             await send(message)
 
         try:
-            if self._is_allowed(path, headers):
-                await self._app(scope, receive, observed)
-            else:
-                call.fields["error"] = "no valid bearer token"
-                await _refuse(scope, receive, observed, call.id)
-        except ClientDisconnect:  # while the answer was sent
-            outcome = 499
+            await self._app(scope, receive, observed)
+        except Exception:
+            outcome, is_whole = 500, True
+            raise
         finally:
-            self._conclude(scope, path, call, outcome, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._conclude(scope, call, outcome if is_whole else CLIENT_LEFT, seconds)
 
-    def _is_allowed(self, path: str, headers: Headers) -> bool:
-        if not self._token or path not in PROTECTED:
-            return True
-        scheme, _, given = headers.get("Authorization", "").partition(" ")
-        return secrets.compare_digest(given.strip().encode(), self._token) and (
-            scheme.lower() == "bearer"
-        )
-
-    def _conclude(self, scope: Scope, path: str, call: Call, outcome: int, seconds: float) -> None:
-        if scope["type"] == "websocket":
-            outcome = call.fields.pop("code", outcome)
-            self._metrics.streams.labels(outcome).inc()
-        else:
+    def _conclude(self, scope: Scope, call: Call, outcome: int, seconds: float) -> None:
+        path = scope["path"] if scope["path"] in PATHS else "other"
+        code = call.fields.pop("code", None)
+        if code is None:
             self._metrics.requests.labels(path, outcome).inc()
+        else:
+            outcome = code
+            self._metrics.streams.labels(code).inc()
         if path not in _QUIET or outcome >= 400:
             line = {"request_id": call.id, "path": path, "outcome": outcome}
             log(scope["type"], line | {"seconds": round(seconds, 3)} | call.fields)
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, call_id: str) -> None:
-    problem = f"give the header Authorization: Bearer with the value of {TOKEN_VARIABLE}"
-    answer = JSONResponse(
-        {"error": problem, "request_id": call_id}, 401, {"WWW-Authenticate": "Bearer"}
-    )
-    await answer(scope, receive, send)

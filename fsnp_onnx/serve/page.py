@@ -6,17 +6,16 @@ import html
 import json
 import lzma
 import mimetypes
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fsnp_onnx.runtime.bundled import MODELS
 
@@ -53,47 +52,41 @@ def page_folder() -> Path | None:
     return next((folder for folder in folders if (folder / "index.html").is_file()), None)
 
 
-def page_routes() -> list[BaseRoute]:
+def page_routes() -> list[Route]:
     """Return the routes for browsers; the last one takes every path that is left."""
-    routes: list[BaseRoute] = [
+    routes = [
         Route("/v1/openapi.json", _openapi),
         Route("/v1/docs", _docs),
-        Mount("/models", _Guarded(StaticFiles(directory=MODELS))),
+        Route("/models/{path}", _static(MODELS)),
     ]
     folder = page_folder()
     if folder is None:
         return [*routes, Route("/", _no_page)]
     unpacked = [_unpacked(packed, folder) for packed in folder.rglob("*.xz")]
-    return [*routes, *unpacked, Mount("/", _Guarded(StaticFiles(directory=folder, html=True)))]
+    return [*routes, *unpacked, Route("/{path:path}", _static(folder))]
 
 
-class _Guarded:
-    """Adds the headers that keep a page to itself."""
+def _static(folder: Path) -> Callable[[Request], Awaitable[Response]]:
+    """Return what answers with the files of a folder, each kept to the page's own origin."""
+    files = StaticFiles(directory=folder, html=True)
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    async def answer(request: Request) -> Response:
+        response = await files.get_response(request.path_params["path"], request.scope)
+        response.headers.update(_HEADERS)
+        return response
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                pairs = [(k.lower().encode(), v.encode()) for k, v in _HEADERS.items()]
-                message["headers"] = [*message.get("headers", ()), *pairs]
-            await send(message)
-
-        await self._app(scope, receive, guarded)
+    return answer
 
 
-def _unpacked(packed: Path, folder: Path) -> BaseRoute:
+def _unpacked(packed: Path, folder: Path) -> Route:
     """Return the route of a file that the wheel holds compressed; it is unpacked once."""
     name = packed.relative_to(folder).with_suffix("").as_posix()
     content = cache(lambda: lzma.decompress(packed.read_bytes()))
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        body = await run_in_threadpool(content)
-        response = Response(body, media_type=mimetypes.guess_type(name)[0])
-        await response(scope, receive, send)
+    def answer(_: Request) -> Response:  # in a thread, as it is no coroutine
+        return Response(content(), media_type=mimetypes.guess_type(name)[0], headers=_HEADERS)
 
-    return Route(f"/{name}", _Guarded(answer))
+    return Route(f"/{name}", answer)
 
 
 @cache

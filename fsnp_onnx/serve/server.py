@@ -9,19 +9,52 @@ from contextlib import ExitStack
 from typing import Final
 
 import uvicorn
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from fsnp_onnx.serve.app import create_app
 from fsnp_onnx.serve.logs import CONFIG
 from fsnp_onnx.serve.metrics import FOLDER_VARIABLE
 from fsnp_onnx.serve.settings import Settings
 
-_HEAD_S: Final = 15.0  # that a client may take for the head of a request
 _MESSAGE_BYTES: Final = 1 << 20  # of a WebSocket message at most
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP that waits for the head of a request for some seconds and no longer.
+class _Cutting(asyncio.Protocol):
+    """Cuts a client that takes nothing of what is sent to it.
+
+    Else the rest of an answer would wait for ever, and the end of the service with it.
+    """
+
+    config: uvicorn.Config
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _cut: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Begin to wait."""
+        super().pause_writing()
+        self._cut = self.loop.call_later(self.config.timeout_keep_alive, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop waiting."""
+        super().resume_writing()
+        if self._cut is not None:
+            self._cut.cancel()
+
+
+class Stream(_Cutting, WebSocketsSansIOProtocol):
+    """A WebSocket with a limit of time."""
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send, and remember a refusal as an answer, which uvicorn would log as a fault."""
+        await super().send(message)
+        self.handshake_complete |= self.close_sent
+
+
+class Http(_Cutting, H11Protocol):
+    """HTTP with limits of time, also for the head of a request.
 
     The same time limits the rest of a body that nobody reads, such as that of a refused upload: it is
     thrown away, so that its client reads the answer instead of a broken connection.
@@ -32,6 +65,7 @@ class PatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(0)  # any rest that waits is told to `pause_writing`
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -50,7 +84,9 @@ class PatientProtocol(H11Protocol):
         if is_upgraded or (cycle is not None and not cycle.response_complete):
             self._stop()
         elif self._patience is None:
-            self._patience = self.loop.call_later(_HEAD_S, self.transport.close)
+            self._patience = self.loop.call_later(
+                self.config.timeout_keep_alive, self.transport.close
+            )
 
     def _stop(self) -> None:
         if self._patience is not None:
@@ -78,8 +114,9 @@ def run_service(settings: Settings, host: str, port: int, workers: int) -> None:
             host=host,
             port=port,
             workers=workers,
-            http=PatientProtocol,
-            ws="websockets-sansio",
+            http=Http,
+            ws=Stream,
+            timeout_keep_alive=max(1, round(settings.idle_s)),
             ws_max_size=_MESSAGE_BYTES,
             ws_per_message_deflate=False,  # sound hardly shrinks
             log_config=CONFIG,

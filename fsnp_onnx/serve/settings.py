@@ -25,7 +25,7 @@ class Settings:
         max_seconds: Longest recording in seconds. Decoded, it may hold as many samples as stereo
             of this length at 48 kHz.
         transfer_s: Seconds that an upload may take, and that its answer may take.
-        idle_s: Seconds without a byte after which an upload or a stream ends.
+        idle_s: Seconds without a byte, either way, after which a connection ends.
     """
 
     model: str = "default"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from fsnp_onnx.errors import ArgumentError, AudioError, FsnpError, one_line
 from fsnp_onnx.runtime.pcm import decoded, encoded, frame_bytes
 from fsnp_onnx.runtime.stream import Stream
-from fsnp_onnx.serve.hello import Hello, read_hello, read_object
+from fsnp_onnx.serve.hello import Hello, MessageError, read_hello, read_object
 from fsnp_onnx.serve.logs import logger
 from fsnp_onnx.serve.observer import Call, call_of
 from fsnp_onnx.serve.service import Service, StreamLimitError
@@ -23,7 +24,6 @@ from fsnp_onnx.serve.service import Service, StreamLimitError
 DONE, GOING_AWAY, BAD_DATA, POLICY, FAILED, TRY_LATER = 1000, 1001, 1007, 1008, 1011, 1013
 
 _PIECE_S: Final = 0.1  # of audio for a thread at a time, so that no client holds the others up
-_SEND_S: Final = 20.0  # that a client may take to receive a message
 
 
 async def stream(websocket: WebSocket) -> None:
@@ -37,10 +37,10 @@ async def stream(websocket: WebSocket) -> None:
             code = await _Conversation(websocket, service, call).hold()
     except StreamLimitError as error:
         code, problem = TRY_LATER, str(error)
-    except (ArgumentError, AudioError, ValueError) as error:
+    except (MessageError, ArgumentError, AudioError) as error:
         code, problem = BAD_DATA, one_line(error)
     except TimeoutError as error:
-        code, problem = POLICY, str(error) or "the client receives too slowly"
+        code, problem = POLICY, str(error)
     except WebSocketDisconnect as end:
         code, call.fields["error"] = end.code, "the client has left without an end"
     except Exception as error:  # noqa: BLE001 - it concerns this stream alone
@@ -58,11 +58,10 @@ async def _close(websocket: WebSocket, code: int, problem: str) -> None:
     """Tell a problem and close, if anybody is there."""
     if websocket.client_state is not WebSocketState.CONNECTED:
         return
-    with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
-        async with asyncio.timeout(_SEND_S):
-            if problem:
-                await websocket.send_json({"error": problem})
-            await websocket.close(code)
+    with suppress(WebSocketDisconnect, RuntimeError):
+        if problem:
+            await websocket.send_json({"error": problem})
+        await websocket.close(code)
 
 
 class _Conversation:
@@ -74,24 +73,24 @@ class _Conversation:
 
     async def hold(self) -> int:
         """Return the code to close with."""
-        messages = self._messages()
+        async with aclosing(self._messages()) as messages:
+            return await self._answer_all(messages)
+
+    async def _answer_all(self, messages: AsyncIterator[dict[str, Any]]) -> int:
         first = await anext(messages, None)
         if first is None:
             return GOING_AWAY
         if first.get("text") is None:
-            raise ValueError("the first message is not text; send the hello as JSON")
+            raise MessageError("the first message is not text; send the hello as JSON")
         hello = read_hello(first["text"])
         live = self._service.enhancers["live"]
-        rate = hello.sample_rate_hz
-        opened = await self._service.run_hops(
-            lambda: live.stream(rate, hello.channels, strength=hello.strength)
-        )
+        open_stream = partial(live.stream, strength=hello.strength)
+        opened = await self._service.run_hops(open_stream, hello.sample_rate_hz, hello.channels)
         await self._answer(hello, opened)
         try:
-            code = await self._enhance(messages, hello, opened)
+            return await self._enhance(messages, hello, opened)
         finally:
             self._note(hello)
-        return code
 
     async def _answer(self, hello: Hello, opened: Stream) -> None:
         latency = {
@@ -133,10 +132,9 @@ class _Conversation:
 
     async def _send(self, data: bytes) -> None:
         if data:
-            async with asyncio.timeout(_SEND_S):
-                await self._websocket.send_bytes(data)
+            await self._websocket.send_bytes(data)
 
-    async def _messages(self) -> AsyncIterator[dict[str, Any]]:
+    async def _messages(self) -> AsyncGenerator[dict[str, Any]]:
         """Yield what the client sends, until the service ends.
 
         Raises:
@@ -177,7 +175,7 @@ class _Conversation:
 def _require_whole(data: bytes, hello: Hello) -> None:
     multiple = frame_bytes(hello.format, hello.channels)
     if len(data) % multiple:
-        raise ValueError(
+        raise MessageError(
             f"a message has {len(data)} bytes; {hello.format} with {hello.channels} channels needs a "
             f"multiple of {multiple}"
         )
@@ -185,4 +183,4 @@ def _require_whole(data: bytes, hello: Hello) -> None:
 
 def _require_end(text: str) -> None:
     if read_object(text) != {"end": True}:
-        raise ValueError('a text message is not {"end": true}; samples are binary messages')
+        raise MessageError('a text message is not {"end": true}; samples are binary messages')

@@ -50,6 +50,11 @@ def test_metrics_count_requests_audio_and_streams(client: TestClient, wav: bytes
     client.post("/v1/enhance", content=b"no sound")
     assert [number(name) for name in names] == [before[0] + 1, before[1] + 1.0]
     assert number('fsnp_requests_total{outcome="422",path="/v1/enhance"}') >= 1
+    streams = number("fsnp_streams_total")
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/other"):
+        pass
+    assert number('fsnp_requests_total{outcome="403",path="other"}') >= 1
+    assert number("fsnp_streams_total") == streams, "none was open"
     assert number("fsnp_rtf_count") >= 1
     assert number("fsnp_places_held") == number("fsnp_open_streams") == 0
 
@@ -64,7 +69,8 @@ def test_a_token_is_asked_for_where_work_or_numbers_are(
             answer = client.post("/v1/enhance", content=wav, headers=wrong)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
-            assert client.get("/metrics", headers=wrong).status_code == 401
+            for path in ("/metrics", "/v1/version", "/v1/version%0A"):
+                assert client.get(path, headers=wrong).status_code == 401
             with (
                 pytest.raises(WebSocketDenialResponse) as refused,
                 client.websocket_connect("/v1/stream", headers=wrong),
@@ -78,11 +84,35 @@ def test_a_token_is_asked_for_where_work_or_numbers_are(
         assert client.get("/v1/health/ready").status_code == 200
 
 
+def test_a_page_of_another_site_is_refused_and_one_of_the_service_is_not(
+    client: TestClient, wav: bytes
+) -> None:
+    host = client.base_url.host
+    for foreign in ("https://elsewhere.example", f"http://{host}:81", "null"):
+        origin = {"Origin": foreign}
+        answer = client.post("/v1/enhance", content=wav, headers=origin)
+        assert answer.status_code == 403
+        assert "another site" in answer.json()["error"]
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            client.websocket_connect("/v1/stream", headers=origin),
+        ):
+            pass
+        assert refused.value.status_code == 403
+        assert client.get("/v1/health/live", headers=origin).status_code == 200
+    own = {"Origin": f"https://{host}"}  # a proxy may have added TLS
+    assert client.post("/v1/enhance", content=wav, headers=own).status_code == 200
+    with client.websocket_connect("/v1/stream", headers=own) as stream:
+        stream.send_json({"sample_rate_hz": 16000})
+        assert stream.receive_json()["sample_rate_hz"] == 16000
+
+
 def test_the_openapi_document_names_every_route_and_nothing_else(client: TestClient) -> None:
     document = client.get("/v1/openapi.json").json()
     routes = [r for r in client.app.routes if isinstance(r, Route | WebSocketRoute)]  # type: ignore[attr-defined]
-    for_browsers = {"/", "/v1/docs", "/v1/openapi.json"}
-    assert set(document["paths"]) == {route.path for route in routes} - for_browsers
+    for_programs = {r.path for r in routes if not r.path.startswith("/models/")}
+    for_people = {"/", "/{path:path}", "/v1/docs", "/v1/openapi.json"}
+    assert set(document["paths"]) == for_programs - for_people
     docs = client.get("/v1/docs").text
     assert all(path in docs for path in document["paths"])
     assert "https://" not in docs, "nothing is fetched from elsewhere"
@@ -129,6 +159,10 @@ def test_a_built_page_is_served_at_the_root_with_a_strict_policy(
         root, script, wasm = (client.get(path) for path in ("/", "/main.mjs", "/ort.wasm"))
         assert client.get("/../pyproject.toml").status_code == 404
         assert client.get("/v1/version").status_code == 200
+        wrong = client.get("/v1/enhance")
+        assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/other"):
+            pass
     assert root.text == "<p>page</p>"
     assert "javascript" in script.headers["content-type"]
     assert (wasm.content, wasm.headers["content-type"]) == (b"\0asm", "application/wasm")
@@ -145,8 +179,3 @@ def test_a_live_model_that_is_no_stream_is_refused_at_the_start() -> None:
 
     with pytest.raises(ModelFileError, match="has to be a stream"):
         create_app(replace(LIMITS, live_model=LIMITS.model))
-
-
-def test_an_unknown_websocket_path_is_refused(client: TestClient) -> None:
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/other"):
-        pass

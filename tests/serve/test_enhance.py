@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -104,6 +105,13 @@ def test_what_is_not_a_recording_is_refused_in_one_line(client: TestClient) -> N
         assert "/" not in answer.json()["error"].replace("m4a/", ""), "a path"
 
 
+def test_a_recording_of_a_rate_that_is_none_is_not_a_wrong_parameter(client: TestClient) -> None:
+    slow = encoded(np.ones(100, np.float32), 50, "WAV")
+    answer = client.post(URL, content=slow)
+    assert answer.status_code == 422
+    assert "sample_rate is 50" in answer.json()["error"]
+
+
 def test_a_body_that_is_empty_compressed_or_a_form_without_a_file_is_refused(
     client: TestClient, wav: bytes
 ) -> None:
@@ -138,11 +146,16 @@ def test_a_recording_that_is_too_long_is_refused_and_one_at_the_limit_is_not(
     assert client.post(URL, content=at_limit).status_code == 200
 
 
-def test_a_recording_whose_header_hides_its_length_is_counted(client: TestClient) -> None:
+@pytest.mark.parametrize("announced", [0, 8000])  # 0 stands for unknown
+def test_a_recording_is_counted_whatever_its_header_says(
+    client: TestClient, announced: int
+) -> None:
     flac = bytearray(encoded(np.zeros(8000 * 31, np.float32), 8000, "FLAC"))
     flac[21] &= 0xF0  # the 36 bits of the number of samples
-    flac[22:26] = bytes(4)
-    assert client.post(URL, content=bytes(flac)).status_code == 413
+    flac[22:26] = announced.to_bytes(4)
+    answer = client.post(URL, content=bytes(flac))
+    assert answer.status_code == 413
+    assert "the limit is 30 s" in answer.json()["error"]
 
 
 def test_samples_of_many_channels_count_towards_the_limit(client: TestClient) -> None:
@@ -165,6 +178,16 @@ def test_a_video_that_libsndfile_does_not_read_is_limited_as_well(client: TestCl
         for packet in stream.encode(None):
             container.mux(packet)
     assert client.post(URL, content=file.getvalue()).status_code == 413
+
+
+def test_a_full_disk_is_told_as_one(
+    client: TestClient, wav: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", partial(open, "/dev/full", "w+b"))
+    for upload in (wav, wav[:2000]):  # a small answer may fail as late as its file is closed
+        answer = client.post(URL, content=upload)
+        assert answer.status_code == 507
+        assert "disk" in answer.json()["error"]
 
 
 def test_an_upload_above_the_size_limit_is_refused(client: TestClient) -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from fsnp_onnx import Enhancer
 from fsnp_onnx.runtime.pcm import decoded, encoded
@@ -103,6 +104,7 @@ def test_the_hello_is_answered_with_the_latency_of_the_file(client: TestClient) 
         ('{"sample_rate_hz": true}', "give a number"),
         ('{"sample_rate_hz": 1}', "sample_rate"),
         ('{"sample_rate_hz": NaN}', "sample_rate"),
+        ('{"sample_rate_hz": 5000000}', "62.5 to 4096000 Hz"),
         ('{"sample_rate_hz": 16000, "channels": 9}', "channels"),
         ('{"sample_rate_hz": 16000, "channels": 1.5}', "channels"),
         ('{"sample_rate_hz": 16000, "format": "mp3"}', "format"),
@@ -145,6 +147,23 @@ def test_a_wrong_message_is_told_and_closed_with_1007(
     assert end.value.code == 1007
 
 
+def test_a_fault_of_the_service_is_not_told_as_one_of_the_client(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("operands could not be broadcast")
+
+    monkeypatch.setattr("fsnp_onnx.runtime.stream.Stream.process", fail)
+    with client.websocket_connect(URL) as stream:
+        stream.send_json({"sample_rate_hz": 16000})
+        stream.receive_json()
+        stream.send_bytes(bytes(2))
+        assert "operands" not in stream.receive_json()["error"]
+        with pytest.raises(WebSocketDisconnect) as end:
+            stream.receive_json()
+    assert end.value.code == 1011
+
+
 def test_a_stream_above_the_limit_is_told_to_try_later(client: TestClient) -> None:
     hello = {"sample_rate_hz": 16000}
     with client.websocket_connect(URL) as first, client.websocket_connect(URL) as second:
@@ -156,6 +175,17 @@ def test_a_stream_above_the_limit_is_told_to_try_later(client: TestClient) -> No
             with pytest.raises(WebSocketDisconnect) as end:
                 third.receive_json()
         assert end.value.code == 1013
+
+
+def test_a_refused_stream_is_one_line_in_the_log(service: Running) -> None:
+    headers = {"X-Request-Id": "refused"}
+    url = f"ws://127.0.0.1:{service.port}{URL}"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url, origin=Origin("http://elsewhere"), additional_headers=headers).__enter__()
+    assert refused.value.response.status_code == 403
+    assert service.line_of("refused")["outcome"] == 403
+    service.get("/v1/version")
+    assert [line for line in service.lines() if "handshake" in line["event"]] == []
 
 
 def test_a_silent_client_is_closed_with_1008(service: Running) -> None:
