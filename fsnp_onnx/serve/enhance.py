@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from fsnp_onnx.errors import AudioError, OutputError
+from fsnp_onnx.errors import ArgumentError, AudioError, OutputError
 from fsnp_onnx.runtime.arguments import SignalOptions, check_signal
 from fsnp_onnx.runtime.enhancer import Enhancer
 from fsnp_onnx.runtime.recording import Done, enhance_recording
@@ -63,6 +63,8 @@ def read_wish(query: QueryParams, accept: str) -> Wish:
         if name not in PARAMETERS:
             known = ", ".join(PARAMETERS)
             raise HTTPException(400, f"unknown parameter {name[:40]!r}; known are {known}")
+    if len(query.multi_items()) > len(query):
+        raise HTTPException(400, "a parameter is given twice; give it once")
     limit_db = _number(query, "attenuation_limit") if "attenuation_limit" in query else None
     strength = _number(query, "strength") if "strength" in query else 1.0
     options = SignalOptions(strength=strength, attenuation_limit_db=limit_db, channels="each")
@@ -110,10 +112,14 @@ class Enhance:
 
     async def _enhanced(self, request: Request, held: ExitStack) -> Response:
         settings = self._service.settings
-        wish = read_wish(request.query_params, request.headers.get("Accept", ""))
+        wish = read_wish(request.query_params, ", ".join(request.headers.getlist("Accept")))
+        enhancer = self._service.enhancers[wish.model]
+        if wish.options["attenuation_limit_db"] is not None and enhancer.spec.interface != "mask":
+            problem = f"attenuation_limit is not possible with model={wish.model}; leave it out"
+            raise HTTPException(400, problem)
         held.enter_context(self._service.place())
         upload = held.enter_context(await receive_file(request, settings))
-        job = partial(_enhance, self._service.enhancers[wish.model], upload, wish, settings)
+        job = partial(_enhance, enhancer, upload, wish, settings)
         done, result, ending = await self._service.run(job, request.is_disconnected)
         held.enter_context(result)
         self._note(request.scope, wish, done)
@@ -131,7 +137,7 @@ def _enhance(
     enhancer: Enhancer, upload: IO[bytes], wish: Wish, settings: Settings
 ) -> tuple[Done, BinaryIO, str]:
     """Return what was done, and the enhanced file: open, without a name."""
-    kind = require_length(upload, settings)
+    kind = require_length(upload, enhancer.spec.stft.sample_rate_hz, settings)
     ending = wish.ending or kind
     with tempfile.TemporaryDirectory(prefix="fsnp-serve-") as folder:
         target = Path(folder) / f"enhanced{ending}"
@@ -144,6 +150,8 @@ def _enhance(
                 strict=wish.strict,
                 **wish.options,
             )
+        except ArgumentError as error:  # the wish is checked: this is about the recording
+            raise AudioError(f"the upload's {error.argument} {error.problem}") from error
         except (AudioError, OutputError) as error:
             raise type(error)(str(error).replace(str(target), "the answer")) from error
         result = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the answer closes it

@@ -22,12 +22,13 @@ _DEMUXERS: Final = "aac,ac3,amr,asf,avi,caf,flac,flv,matroska,mov,mp3,mpegts,ogg
 _NOT_DECODED: Final = (sf.LibsndfileError, TypeError, ValueError, OSError)
 
 
-def require_length(file: IO[bytes], settings: Settings) -> str:
+def require_length(file: IO[bytes], model_rate: int, settings: Settings) -> str:
     """Check the length of a recording, and return the ending of its kind of file.
 
     A header that tells the length is believed, as no more than that will be decoded. Otherwise the
     recording is decoded block by block, as far as the limit. Bytes that cannot be decoded pass: the
-    one who decodes them says what is wrong.
+    one who decodes them says what is wrong. Samples count at the model's rate where that is higher,
+    because the work does: a small file can hold an hour of a thousand channels at 100 Hz.
 
     Raises:
         HTTPException: 413, the recording is too long.
@@ -39,15 +40,17 @@ def require_length(file: IO[bytes], settings: Settings) -> str:
             ending = ending_of(sound.format)
             known = sound.frames < _UNKNOWN_FRAMES
             lengths = [sound.frames] if known else _decoded(sound)
-            _require(lengths, sound.samplerate, sound.channels, settings)
+            _require(lengths, sound.samplerate, sound.channels, model_rate, settings)
     except _NOT_DECODED:
         if has_av():
-            _require_with_av(file, settings)
+            _require_with_av(file, model_rate, settings)
     file.seek(0)
     return ending
 
 
-def _require(n_frames: Iterable[int], rate: int, channels: int, settings: Settings) -> None:
+def _require(
+    n_frames: Iterable[int], rate: int, channels: int, model_rate: int, settings: Settings
+) -> None:
     """Add the lengths of blocks up and raise where they pass a limit."""
     total = 0
     for n in n_frames:
@@ -55,9 +58,10 @@ def _require(n_frames: Iterable[int], rate: int, channels: int, settings: Settin
         if total > settings.max_seconds * rate:
             found = f"the recording is {total / rate:.0f} s long or longer"
             raise HTTPException(413, f"{found}; the limit is {settings.max_seconds:g} s")
-        if total * channels > settings.max_samples:
-            found = f"the recording holds {total * channels} samples or more in {channels} channels"
-            raise HTTPException(413, f"{found}; the limit is {settings.max_samples}")
+        at_hz = max(rate, model_rate)
+        if (n_samples := total * channels * at_hz // rate) > settings.max_samples:
+            found = f"the recording holds {n_samples} samples or more in {channels} channels"
+            raise HTTPException(413, f"{found} at {at_hz} Hz; the limit is {settings.max_samples}")
 
 
 def _decoded(sound: sf.SoundFile) -> Iterator[int]:
@@ -67,7 +71,7 @@ def _decoded(sound: sf.SoundFile) -> Iterator[int]:
         yield n
 
 
-def _require_with_av(file: IO[bytes], settings: Settings) -> None:
+def _require_with_av(file: IO[bytes], model_rate: int, settings: Settings) -> None:
     import av  # noqa: PLC0415 - an extra
 
     file.seek(0)
@@ -79,7 +83,7 @@ def _require_with_av(file: IO[bytes], settings: Settings) -> None:
         ) as container:
             stream = container.streams.audio[0]
             lengths = _decoded_with_av(container.demux(stream), av.FFmpegError)
-            _require(lengths, stream.rate, stream.channels, settings)
+            _require(lengths, stream.rate, stream.channels, model_rate, settings)
     except (av.FFmpegError, *_NOT_DECODED, IndexError, AttributeError):
         return
 
