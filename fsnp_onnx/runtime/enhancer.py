@@ -225,7 +225,7 @@ class Enhancer:
         """Begin a live recording; any number of streams may run at once, each in one thread.
 
         Args:
-            sample_rate: In Hz, 100 to 10 million; other rates than the model's need the extra ``live``.
+            sample_rate: In Hz, 100 to 256 times the model's; other rates than that need the extra ``live``.
             channels: Number of channels, 1 to 1024, each enhanced by itself.
             strength: 0 (the input, late) to 1 (enhanced).
 

@@ -20,6 +20,7 @@ Run = Callable[
 HOPS_PER_RUN = 64  # at most: as fast as longer runs, and in little memory
 
 _LOUDEST = 1e9  # full scale is 1; squares of much more would overflow, and stay in the state
+_MOST = 256  # times faster or slower: what libsamplerate converts
 _CONVERTER = "sinc_medium"  # of libsamplerate: 6 ms there and back, where soxr's blocks take 70
 
 
@@ -142,6 +143,9 @@ class Stream:
 def _resamplers(rate: float, model_rate: int, channels: int) -> tuple[Any, Any, float] | None:
     if rate == model_rate:
         return None
+    if not 1 / _MOST <= model_rate / rate <= _MOST:
+        ends = f"{math.ceil(model_rate / _MOST)} to {model_rate * _MOST} Hz"
+        raise ArgumentError("sample_rate", f"is {rate:g}; a stream takes {ends} with this model")
     try:
         import samplerate  # noqa: PLC0415 - an extra
     except ImportError as error:

@@ -44,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         routes=[
             Route("/v1/enhance", Enhance(service), methods=["POST"]),
             WebSocketRoute("/v1/stream", stream),
+            Route("/v1/stream", _no_websocket),
             Route("/v1/health/live", _live),
             Route("/v1/health/ready", _ready),
             Route("/v1/version", _version),
@@ -56,6 +57,10 @@ def create_app(settings: Settings | None = None) -> Starlette:
     )
     app.state.service = service
     return app
+
+
+async def _no_websocket(_: Request) -> Response:
+    raise HTTPException(426, "open /v1/stream as a WebSocket", {"Upgrade": "websocket"})
 
 
 async def _live(_: Request) -> Response:
@@ -125,7 +130,9 @@ def _end_streams_before(number: int, service: Service) -> None:
         heard(number, None)
 
     def begin(*_: object) -> None:
-        if not service.ending.is_set():
+        if service.ending.is_set():
+            heard(number, None)  # a second Ctrl-C ends the server at once
+        else:
             loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(end())))
 
     signal.signal(number, begin)

@@ -60,7 +60,7 @@ class Observer:
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
-        self._token = os.environ.get(TOKEN_VARIABLE, "").encode()
+        self._token = os.fsencode(os.environ.get(TOKEN_VARIABLE, ""))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and write its line."""
@@ -76,7 +76,12 @@ class Observer:
 
         async def observed(message: Message) -> None:
             nonlocal outcome
-            outcome = message.get("status") or message.get("code") or outcome
+            if message["type"] == "websocket.close" and not outcome:
+                outcome = 403  # so the server says it, as the stream was not accepted
+            elif message["type"] == "websocket.accept":
+                outcome = 101
+            else:
+                outcome = message.get("status") or message.get("code") or outcome
             if message["type"] in ("http.response.start", "websocket.accept"):
                 message.setdefault("headers", [])
                 MutableHeaders(scope=message)[ID_HEADER] = call.id
@@ -97,7 +102,7 @@ class Observer:
         if not self._token or path not in PROTECTED:
             return True
         scheme, _, given = headers.get("Authorization", "").partition(" ")
-        return secrets.compare_digest(given.strip().encode(), self._token) and (
+        return secrets.compare_digest(given.strip().encode("latin-1"), self._token) and (
             scheme.lower() == "bearer"
         )
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -54,13 +54,23 @@ def page_folder() -> Path | None:
 def page_routes() -> list[BaseRoute]:
     """Return the routes for browsers; the last one takes every path that is left."""
     folder = page_folder()
-    page = Mount("/", _Guarded(StaticFiles(directory=folder, html=True))) if folder else None
+    page = _Page("/", _Guarded(StaticFiles(directory=folder, html=True))) if folder else None
+    models = {f"/models/{name}": _Guarded(_File(MODELS / name)) for name in BROWSER_FILES}
     return [
-        *(Route(f"/models/{name}", _Guarded(_File(MODELS / name))) for name in BROWSER_FILES),
+        *(Route(path, file, methods=["GET"]) for path, file in models.items()),
         Route("/v1/openapi.json", _openapi),
         Route("/v1/docs", _docs),
         page or Route("/", _no_page),
     ]
+
+
+class _Page(Mount):
+    """Every path but those of the interface, which tells by itself what is wrong with a request."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http" or scope["path"].startswith("/v1/"):
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class _Guarded:

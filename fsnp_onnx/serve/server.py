@@ -6,8 +6,9 @@ import asyncio
 import os
 import tempfile
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -39,6 +40,13 @@ class PatientProtocol(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand a head over, and refuse one that cannot be read there: it would wait for ever."""
+        super().handle_websocket_upgrade(event)
+        other: Any = self.transport.get_protocol()
+        if not other.handshake_initiated:
+            self._refuse("The head of the WebSocket is too long, or has a body.")
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         super().connection_lost(exc)
@@ -50,7 +58,17 @@ class PatientProtocol(H11Protocol):
         if is_upgraded or (cycle is not None and not cycle.response_complete):
             self._stop()
         elif self._patience is None:
-            self._patience = self.loop.call_later(_HEAD_S, self.transport.close)
+            self._patience = self.loop.call_later(_HEAD_S, self._give_up)
+
+    def _give_up(self) -> None:
+        is_head = self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]
+        if is_head:
+            self._refuse(f"The head of the request is not complete after {_HEAD_S:g} s.")
+        self.transport.close()
+
+    def _refuse(self, problem: str) -> None:
+        self.logger.warning(problem)
+        self.send_400_response(problem)
 
     def _stop(self) -> None:
         if self._patience is not None:
@@ -81,6 +99,7 @@ def run_service(settings: Settings, host: str, port: int, workers: int) -> None:
             http=PatientProtocol,
             ws="websockets-sansio",
             ws_max_size=_MESSAGE_BYTES,
+            ws_ping_timeout=None,  # an answer waits behind samples; silence has limits of its own
             ws_per_message_deflate=False,  # sound hardly shrinks
             log_config=CONFIG,
             access_log=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -88,6 +89,34 @@ def test_a_slow_writer_is_stopped_by_the_time_for_the_upload(service: Running) -
     assert service.line_of("slow")["outcome"] == 408
 
 
+@pytest.mark.slow
+def test_a_head_that_does_not_end_is_refused_and_logged(service: Running) -> None:
+    with service.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        assert b" 400 " in connection.recv(65536)
+    assert "is not complete after 15 s" in service.log.read_text("utf-8")
+
+
+@pytest.mark.parametrize("line", ["Content-Length: 5", f"X-Long: {'x' * 9000}"])
+def test_the_head_of_a_websocket_that_cannot_be_read_is_refused(
+    service: Running, line: str
+) -> None:
+    lines = (
+        "GET /v1/stream HTTP/1.1",
+        "Host: x",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        line,
+    )
+    with service.connect() as connection:
+        connection.sendall("\r\n".join((*lines, "", "")).encode())
+        found = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b" 400 " in found
+    assert b"too long, or has a body" in found
+
+
 def test_two_gigabytes_are_refused_by_their_length_before_they_come(service: Running) -> None:
     with service.connect() as connection:
         connection.sendall(head("huge", "Content-Length: 2147483648"))
@@ -132,6 +161,8 @@ def test_a_damaged_form_is_refused(service: Running, wav: bytes) -> None:
     for body in (b"--b\r\nContent-Disposition: x\r\n\r\n", b"nonsense", b"--b--\r\n"):
         assert service.post(body, Content_Type=kind)[0] == 400
     assert service.post(wav, Content_Type="multipart/form-data")[0] == 400
+    others = [line for line in service.log.read_text("utf-8").splitlines()[1:] if line[0] != "{"]
+    assert others == [], "every line is JSON"
 
 
 def test_a_client_that_does_not_read_its_answer_is_cut(service: Running, wav: bytes) -> None:
@@ -151,7 +182,7 @@ def test_a_stream_that_is_cut_is_logged(service: Running) -> None:
         stream.recv()
         stream.socket.shutdown(socket.SHUT_RDWR)
         line = service.line_of("cutstream")
-    assert line["outcome"] in (1005, 1006)
+    assert line["outcome"] == 1005
     assert "without an end" in line["error"]
 
 
@@ -199,6 +230,19 @@ def test_a_service_that_ends_finishes_what_it_has_begun(tmp_path: Path, wav: byt
             target=lambda: [None for _ in iter(lambda: begun.recv(65536), b"")]
         ).start()
         assert ending.process.wait(30) == 0
+        assert ending.left_files_by_name() == []
+
+
+def test_a_second_ctrl_c_waits_for_no_upload(tmp_path: Path, wav: bytes) -> None:
+    with running(tmp_path, *SMALL) as ending, ending.connect() as begun:
+        begun.sendall(head("begun", f"Content-Length: {len(wav)}") + wav[:100])
+        while "fsnp_places_held 1.0" not in ending.get("/metrics")[1]:
+            time.sleep(0.01)
+        ending.process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            ending.process.wait(1)
+        ending.process.send_signal(signal.SIGINT)
+        ending.process.wait(10)
         assert ending.left_files_by_name() == []
 
 
