@@ -46,6 +46,8 @@ class PatientProtocol(H11Protocol):
         other: Any = self.transport.get_protocol()
         if not other.handshake_initiated:
             self._refuse("The head of the WebSocket is too long, or has a body.")
+        elif other.close_sent:  # it has told the client why
+            self.logger.warning("The head of a WebSocket is wrong.")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""

@@ -97,9 +97,17 @@ def test_a_head_that_does_not_end_is_refused_and_logged(service: Running) -> Non
     assert "is not complete after 15 s" in service.log.read_text("utf-8")
 
 
-@pytest.mark.parametrize("line", ["Content-Length: 5", f"X-Long: {'x' * 9000}"])
-def test_the_head_of_a_websocket_that_cannot_be_read_is_refused(
-    service: Running, line: str
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("Content-Length: 5", "too long, or has a body"),
+        (f"X-Long: {'x' * 9000}", "too long, or has a body"),
+        ("Sec-WebSocket-Key: short", "Sec-WebSocket-Key"),
+    ],
+    ids=["body", "long", "key"],
+)
+def test_the_head_of_a_websocket_that_cannot_be_read_is_refused_and_logged(
+    service: Running, line: str, told: str
 ) -> None:
     lines = (
         "GET /v1/stream HTTP/1.1",
@@ -110,11 +118,13 @@ def test_the_head_of_a_websocket_that_cannot_be_read_is_refused(
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
         line,
     )
+    n_lines = len(service.lines())
     with service.connect() as connection:
         connection.sendall("\r\n".join((*lines, "", "")).encode())
         found = b"".join(iter(lambda: connection.recv(65536), b""))
     assert b" 400 " in found
-    assert b"too long, or has a body" in found
+    assert told in found.decode()
+    assert "WebSocket" in service.lines()[n_lines]["event"]
 
 
 def test_two_gigabytes_are_refused_by_their_length_before_they_come(service: Running) -> None:
