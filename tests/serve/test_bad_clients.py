@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import socket
 import subprocess
@@ -11,7 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 from tests.serve.running import SMALL, START, Running, free_port, running
 
@@ -158,6 +161,16 @@ def _has_answer(connection: socket.socket) -> bool:
         return False
     finally:
         connection.settimeout(30)
+
+
+def test_samples_too_loud_for_an_mp3_do_not_end_the_service(service: Running) -> None:
+    loud = np.full((16000, 1), 3e38, np.float32)
+    loud[::2] = -3e38
+    file = io.BytesIO()
+    sf.write(file, loud, 16000, "FLOAT", format="WAV")
+    status, _, answer = service.post(file.getvalue(), "/v1/enhance?strength=0", Accept="audio/mpeg")
+    assert status == 422
+    assert b"too loud for MP3" in answer
 
 
 def test_damaged_chunks_are_refused(service: Running) -> None:
