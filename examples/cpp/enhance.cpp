@@ -83,7 +83,7 @@ void enhance(const char* model, const char* noisy_path, const char* clean_path) 
   const auto enhanced = interface == "stream" ? enhance_live(session, spec, noisy) : enhance_whole(session, noisy);
 
   SndfileHandle target{clean_path, SFM_WRITE, source.format(), 1, rate};  // 16 bits stay 16 bits
-  target.command(SFC_SET_CLIPPING, nullptr, SF_TRUE);
+  if (!target.error()) target.command(SFC_SET_CLIPPING, nullptr, SF_TRUE);  // else the reason would be lost
   if (target.error() || target.write(enhanced.data(), enhanced.size()) != sf_count_t(enhanced.size()))
     throw std::runtime_error(std::string{clean_path} + ": " + target.strError());
 }

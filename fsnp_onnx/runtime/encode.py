@@ -25,6 +25,7 @@ _STORED_BITS = _BITS | {"FLOAT": 32, "DOUBLE": 64, "ULAW": 8, "ALAW": 8}
 _STORED_BITS |= {"ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32}
 _BEYOND_4_GIB = ("CAF", "FLAC", "MP3", "OGG", "RF64", "W64")
 _MOST_CHANNELS = {"MP3": 2, "FLAC": 8}
+_LOUDEST_MP3 = 100.0  # full scale is 1; from some thousands on, LAME ends the whole process
 _HEADER_BYTES = 1 << 20  # and more than it
 _NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 _BLOCK_FRAMES = 1 << 16  # the Vorbis encoder overflows its stack on a few million frames at once
@@ -189,6 +190,10 @@ def _write_blocks(
     tags: Mapping[str, str] = _NO_TAGS,
 ) -> int:
     clipped = 0
+    loudest = max(samples.max(initial=0), -samples.min(initial=0))
+    if audio_format.container == "MP3" and loudest > _LOUDEST_MP3:
+        problem = f"samples up to {loudest:.3g} are too loud for MP3"
+        raise AudioError(f"{problem}; scale them to +-1, or give an output such as NAME.wav")
     try:
         with _open_to_write(target, audio_format) as file:
             write_tags(file, tags)

@@ -28,7 +28,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
 def _found(error: Exception) -> tuple[int, str, Mapping[str, str] | None]:
     """Return status, message and headers of an error."""
     if isinstance(error, HTTPException):
-        return error.status_code, error.detail, error.headers
+        remedy = "; see /v1/docs" if error.status_code in (404, 405) else ""
+        return error.status_code, error.detail + remedy, error.headers
     if isinstance(error, ClientDisconnect):
         return CLIENT_LEFT, "the client has left", None
     if isinstance(error, ArgumentError):

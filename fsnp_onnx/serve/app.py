@@ -46,6 +46,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         routes=[
             Route("/v1/enhance", Enhance(service), middleware=guarded),
             WebSocketRoute("/v1/stream", stream, middleware=guarded),
+            Route("/v1/stream", _no_websocket),
             Route("/v1/health/live", _live),
             Route("/v1/health/ready", _ready),
             Route("/v1/version", _version, middleware=guarded),
@@ -58,6 +59,10 @@ def create_app(settings: Settings | None = None) -> Starlette:
     )
     app.state.service = service
     return app
+
+
+async def _no_websocket(_: Request) -> Response:
+    raise HTTPException(426, "open /v1/stream as a WebSocket", {"Upgrade": "websocket"})
 
 
 async def _live(_: Request) -> Response:

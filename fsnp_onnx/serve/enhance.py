@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from fsnp_onnx.errors import ArgumentError, AudioError
 from fsnp_onnx.runtime import decode, encode
 from fsnp_onnx.runtime.arguments import SignalOptions, check_signal
 from fsnp_onnx.runtime.audio import AudioFormat, ending_of
@@ -63,6 +64,8 @@ def read_wish(query: QueryParams, accept: str) -> Wish:
         if name not in PARAMETERS:
             known = ", ".join(PARAMETERS)
             raise HTTPException(400, f"unknown parameter {name[:40]!r}; known are {known}")
+    if len(query.multi_items()) > len(query):
+        raise HTTPException(400, "a parameter is given twice; give it once")
     limit_db = _number(query, "attenuation_limit") if "attenuation_limit" in query else None
     strength = _number(query, "strength") if "strength" in query else 1.0
     options = SignalOptions(strength=strength, attenuation_limit_db=limit_db, channels="each")
@@ -110,12 +113,15 @@ class Enhance:
         if request.method != "POST":
             raise HTTPException(405, "send the sound file with POST", {"Allow": "POST"})
         settings = self._service.settings
-        wish = read_wish(request.query_params, request.headers.get("Accept", ""))
+        wish = read_wish(request.query_params, ", ".join(request.headers.getlist("Accept")))
+        enhancer = self._service.enhancers[wish.model]
+        if wish.options["attenuation_limit_db"] is not None and enhancer.spec.interface != "mask":
+            problem = f"attenuation_limit is not possible with model={wish.model}; leave it out"
+            raise HTTPException(400, problem)
         held.enter_context(self._service.place())
         upload = cast("BinaryIO", held.enter_context(await receive_file(request, settings)))
         # Without a name, so that no crash leaves it behind, and without a buffer, so that it closes on a full disk.
         answer = held.enter_context(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115
-        enhancer = self._service.enhancers[wish.model]
         job = partial(
             _enhance, enhancer, upload, cast("BinaryIO", answer), wish=wish, settings=settings
         )
@@ -147,23 +153,35 @@ class _Result:
 def _enhance(
     enhancer: Enhancer, upload: BinaryIO, answer: BinaryIO, *, wish: Wish, settings: Settings
 ) -> _Result:
-    watch = partial(_require_length, settings)
+    watch = partial(_require_length, settings, enhancer.spec.stft.sample_rate_hz)
     recording = decode.read_seekable(upload, "the upload", strict=wish.strict, watch=watch)
     noisy, rate = recording.samples, recording.format.sample_rate
     ending = wish.ending or ending_of(recording.format.container)
     stored = encode.output_format(Path(f"answer{ending}"), recording.format, len(noisy))
     started = time.perf_counter()
-    enhanced = enhance_samples(enhancer, noisy, rate, wish.options)
+    try:
+        enhanced = enhance_samples(enhancer, noisy, rate, wish.options)
+    except ArgumentError as error:  # the wish is checked: this is about the recording
+        raise AudioError(f"the upload's {error.argument} {error.problem}") from error
     duration_s, rtf = len(noisy) / rate, (time.perf_counter() - started) * rate / len(noisy)
     encode.write(answer, enhanced, stored, recording.tags)
     return _Result(ending, stored, round(duration_s, 4), round(rtf, 4), recording.warning)
 
 
-def _require_length(settings: Settings, n_samples: int, rate: int, channels: int) -> None:
+def _require_length(
+    settings: Settings, model_rate: int, n_samples: int, rate: int, channels: int
+) -> None:
+    """Raise HTTPException where a recording is too long so far.
+
+    Samples count at the model's rate where that is higher, because the work does: a small file can
+    hold an hour of a thousand channels at 100 Hz.
+    """
+    at_hz = max(rate, model_rate)
+    n_values = n_samples * channels * at_hz // rate
     if n_samples > settings.max_seconds * rate:
         found, limit = f"is {n_samples / rate:.0f} s long or longer", f"{settings.max_seconds:g} s"
-    elif n_samples * channels > settings.max_samples:
-        found = f"holds {n_samples * channels} samples or more in {channels} channels"
+    elif n_values > settings.max_samples:
+        found = f"holds {n_values} samples or more in {channels} channels at {at_hz} Hz"
         limit = str(settings.max_samples)
     else:
         return

@@ -26,7 +26,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._token = os.environ.get(TOKEN_VARIABLE, "").encode()
+        self._token = os.fsencode(os.environ.get(TOKEN_VARIABLE, ""))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise HTTPException with 401 or 403."""

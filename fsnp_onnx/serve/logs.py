@@ -40,6 +40,6 @@ CONFIG: Final[dict[str, Any]] = {  # for `logging.config.dictConfig`
         "fsnp_onnx.serve": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
         # at INFO, uvicorn writes the address and the query of every WebSocket
         "uvicorn": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
-        "py.warnings": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
     },
+    "root": {"level": "WARNING", "handlers": ["stderr"]},  # asyncio, the parser of forms, warnings
 }

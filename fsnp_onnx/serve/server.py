@@ -6,8 +6,9 @@ import asyncio
 import os
 import tempfile
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
+import h11
 import uvicorn
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
@@ -73,6 +74,15 @@ class Http(_Cutting, H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand a head over, and refuse one that cannot be read there: it would wait for ever."""
+        super().handle_websocket_upgrade(event)
+        other: Any = self.transport.get_protocol()
+        if not other.handshake_initiated:
+            self._refuse("The head of the WebSocket is too long, or has a body.")
+        elif other.close_sent:  # it has told the client why
+            self.logger.warning("The head of a WebSocket is wrong.")
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         super().connection_lost(exc)
@@ -84,9 +94,19 @@ class Http(_Cutting, H11Protocol):
         if is_upgraded or (cycle is not None and not cycle.response_complete):
             self._stop()
         elif self._patience is None:
-            self._patience = self.loop.call_later(
-                self.config.timeout_keep_alive, self.transport.close
+            self._patience = self.loop.call_later(self.config.timeout_keep_alive, self._give_up)
+
+    def _give_up(self) -> None:
+        is_head = self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]
+        if is_head:
+            self._refuse(
+                f"The head of the request is not complete after {self.config.timeout_keep_alive} s."
             )
+        self.transport.close()
+
+    def _refuse(self, problem: str) -> None:
+        self.logger.warning(problem)
+        self.send_400_response(problem)
 
     def _stop(self) -> None:
         if self._patience is not None:
@@ -118,6 +138,7 @@ def run_service(settings: Settings, host: str, port: int, workers: int) -> None:
             ws=Stream,
             timeout_keep_alive=max(1, round(settings.idle_s)),
             ws_max_size=_MESSAGE_BYTES,
+            ws_ping_timeout=None,  # an answer waits behind samples; silence has limits of its own
             ws_per_message_deflate=False,  # sound hardly shrinks
             log_config=CONFIG,
             access_log=False,

@@ -22,8 +22,8 @@ class Settings:
         queue: Further requests that may wait or send their upload, 0 or more.
         streams: WebSocket streams at a time, 0 or more.
         max_mb: Largest upload in MB (10^6 bytes).
-        max_seconds: Longest recording in seconds. Decoded, it may hold as many samples as stereo
-            of this length at 48 kHz.
+        max_seconds: Longest recording in seconds. At its own rate and at the model's, it may hold
+            as many samples as stereo of this length at 48 kHz.
         transfer_s: Seconds that an upload may take, and that its answer may take.
         idle_s: Seconds without a byte, either way, after which a connection ends.
     """

@@ -22,7 +22,13 @@ from fsnp_onnx.serve.observer import Call, call_of
 from fsnp_onnx.serve.service import Service, StreamLimitError
 
 DONE, GOING_AWAY, BAD_DATA, POLICY, FAILED, TRY_LATER = 1000, 1001, 1007, 1008, 1011, 1013
+LEFT: Final = 1005  # whatever code a client chooses, as each would be a time series of its own
 
+_CUT: Final = {  # by the server, which tells the client why
+    1002: "a message breaks the WebSocket protocol",
+    1007: "a text message is not UTF-8",
+    1009: "a message is longer than 1 MiB",
+}
 _PIECE_S: Final = 0.1  # of audio for a thread at a time, so that no client holds the others up
 
 
@@ -42,7 +48,8 @@ async def stream(websocket: WebSocket) -> None:
     except TimeoutError as error:
         code, problem = POLICY, str(error)
     except WebSocketDisconnect as end:
-        code, call.fields["error"] = end.code, "the client has left without an end"
+        code = end.code if end.code in _CUT else LEFT
+        call.fields["error"] = _CUT.get(code, "the client has left without an end")
     except Exception as error:  # noqa: BLE001 - it concerns this stream alone
         problem = "the stream failed; the log of the service says why"
         if isinstance(error, FsnpError):

@@ -32,7 +32,7 @@ async def receive_file(request: Request, settings: Settings) -> IO[bytes]:
         raise HTTPException(415, "Content-Encoding is not supported; send the file as it is")
     limited = Request(request.scope, _Limited(request, settings).receive)
     if request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
-        form = await limited.form(max_files=1, max_fields=0)
+        form = await _form(limited)
         try:
             return _only_file(form)
         except BaseException:
@@ -45,6 +45,16 @@ async def receive_file(request: Request, settings: Settings) -> IO[bytes]:
         file.close()
         raise
     return file
+
+
+async def _form(request: Request) -> FormData:
+    try:
+        return await request.form(max_files=1, max_fields=0)
+    except HTTPException as error:
+        if error.status_code != 400:  # one of ours
+            raise
+        problem = f"the form cannot be taken: {error.detail.rstrip('.')}"
+        raise HTTPException(400, f"{problem}; {_REMEDY}, and parameters in the query") from error
 
 
 async def _copy(request: Request, file: IO[bytes]) -> None:

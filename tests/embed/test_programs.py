@@ -196,6 +196,19 @@ def test_what_is_not_a_sound_file_is_one_line_and_writes_nothing(
     assert not (tmp_path / "clean.wav").exists()
 
 
+@pytest.mark.parametrize("language", ["cpp", "node"])
+def test_a_folder_that_is_not_there_is_named_as_the_reason(
+    language: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    program = request.getfixturevalue("cpp") if language == "cpp" else node_whole
+    noisy = tmp_path / "noisy.wav"
+    soundfile.write(noisy, sound(100), 16000, subtype="PCM_16")
+    done = program(HALVES, noisy, tmp_path / "nowhere" / "clean.wav")
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr
+    assert "no such file or directory" in done.stderr.lower()
+
+
 def _written(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path

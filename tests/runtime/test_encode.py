@@ -107,6 +107,16 @@ def test_floats_are_never_clipped(tmp_path: Path, subtype: str) -> None:
     assert np.array_equal(decode.read(tmp_path / "x.wav").samples, samples)
 
 
+def test_samples_so_loud_that_the_mp3_encoder_ends_the_process_are_refused(tmp_path: Path) -> None:
+    mp3 = AudioFormat("MP3", "MPEG_LAYER_III", "FILE", 16000, 1)
+    whole = noise(48000, 1)
+    whole /= np.abs(whole).max()
+    encode.write(tmp_path / "loud.mp3", 100 * whole, mp3)
+    with pytest.raises(AudioError, match=r"up to 3.28e\+04 are too loud for MP3; scale them"):
+        encode.write(tmp_path / "x.mp3", 32768 * whole, mp3)
+    assert not (tmp_path / "x.mp3").exists()
+
+
 def test_integers_round_to_the_nearest(tmp_path: Path) -> None:
     samples = np.array([[0.4], [0.6], [-0.4], [-0.6], [20000.6]], np.float32) / np.float32(32768)
     encode.write(tmp_path / "x.wav", samples, plain())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.routing import Route, WebSocketRoute
@@ -16,7 +17,7 @@ from fsnp_onnx.serve import page
 from fsnp_onnx.serve.app import create_app
 from tests.serve.conftest import LIMITS
 
-TOKEN = "a secret"
+TOKEN = "a secrét"
 
 
 def test_health_and_version_answer(client: TestClient) -> None:
@@ -63,9 +64,9 @@ def test_a_token_is_asked_for_where_work_or_numbers_are(
     monkeypatch: pytest.MonkeyPatch, wav: bytes
 ) -> None:
     monkeypatch.setenv("FSNP_SERVE_TOKEN", TOKEN)
-    right = {"Authorization": f"Bearer {TOKEN}"}
+    right: Any = {"Authorization": f"Bearer {TOKEN}".encode()}
     with TestClient(create_app(LIMITS)) as client:
-        for wrong in ({}, {"Authorization": "Bearer no"}, {"Authorization": f"Basic {TOKEN}"}):
+        for wrong in ({}, {"Authorization": "Bearer no"}, {"Authorization": "Basic secret"}):
             answer = client.post("/v1/enhance", content=wav, headers=wrong)
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"] == "Bearer"
@@ -121,10 +122,12 @@ def test_the_openapi_document_names_every_route_and_nothing_else(client: TestCli
 def test_statuses_that_the_service_gives_are_in_the_openapi_document(
     client: TestClient,
 ) -> None:
-    operation = client.get("/v1/openapi.json").json()["paths"]["/v1/enhance"]["post"]
+    paths = client.get("/v1/openapi.json").json()["paths"]
+    operations = paths["/v1/enhance"]["post"], paths["/v1/stream"]["get"]
+    documented = {status for operation in operations for status in operation["responses"]}
     source = "".join(p.read_text("utf-8") for p in Path(page.__file__).parent.glob("*.py"))
     raised = set(re.findall(r"HTTPException\((\d{3})", source))
-    assert raised <= set(operation["responses"])
+    assert raised <= documented
 
 
 @pytest.mark.parametrize("name", ["default-waveform.onnx", "live.onnx"])
@@ -136,6 +139,7 @@ def test_the_bundled_files_of_the_browser_are_served_with_isolation(
     assert answer.headers["cross-origin-embedder-policy"] == "require-corp"
     unchanged = {"If-None-Match": answer.headers["etag"]}
     assert client.get(f"/models/{name}", headers=unchanged).status_code == 304
+    assert client.delete(f"/models/{name}").status_code == 405
 
 
 def test_without_a_built_page_the_root_says_how_to_get_one(
@@ -159,10 +163,12 @@ def test_a_built_page_is_served_at_the_root_with_a_strict_policy(
         root, script, wasm = (client.get(path) for path in ("/", "/main.mjs", "/ort.wasm"))
         assert client.get("/../pyproject.toml").status_code == 404
         assert client.get("/v1/version").status_code == 200
-        wrong = client.get("/v1/enhance")
-        assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
         with pytest.raises(WebSocketDisconnect), client.websocket_connect("/other"):
             pass
+        for method in ("GET", "PUT", "OPTIONS"):
+            wrong = client.request(method, "/v1/enhance")
+            assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+            assert "/v1/docs" in wrong.json()["error"]
     assert root.text == "<p>page</p>"
     assert "javascript" in script.headers["content-type"]
     assert (wasm.content, wasm.headers["content-type"]) == (b"\0asm", "application/wasm")
@@ -179,3 +185,19 @@ def test_a_live_model_that_is_no_stream_is_refused_at_the_start() -> None:
 
     with pytest.raises(ModelFileError, match="has to be a stream"):
         create_app(replace(LIMITS, live_model=LIMITS.model))
+
+
+def test_an_unknown_websocket_path_is_refused_and_not_counted_as_a_stream(
+    client: TestClient,
+) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/other"):
+        pass
+    counts = client.get("/metrics").text
+    assert 'fsnp_requests_total{outcome="403",path="other"}' in counts
+    assert 'fsnp_streams_total{outcome="403"}' not in counts
+
+
+def test_a_request_at_the_path_of_streams_is_told_to_be_a_websocket(client: TestClient) -> None:
+    answer = client.get("/v1/stream")
+    assert (answer.status_code, answer.headers["upgrade"]) == (426, "websocket")
+    assert "WebSocket" in answer.json()["error"]

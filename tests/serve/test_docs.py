@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile as sf
 
@@ -34,6 +35,18 @@ def test_what_is_shown_runs(
             assert (tmp_path / name).stat().st_size == 2 * 16000
         else:
             assert sf.info(tmp_path / name).frames == 16000
+
+
+def test_the_client_of_streams_takes_a_recording_that_fills_all_buffers(
+    service: Running, tmp_path: Path
+) -> None:
+    code = next(code for language, code in BLOCKS if "websockets" in code)
+    n_samples = 8_000_000  # 16 MB, where a connection holds up to 10
+    sf.write(tmp_path / "noisy.wav", np.zeros(n_samples, np.int16), 16000)
+    code = code.replace("127.0.0.1:8000", f"127.0.0.1:{service.port}").replace("+ 800", "+ 80000")
+    code = code.replace(", 800)", ", 80000)")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+    assert (tmp_path / "clean.s16").stat().st_size == 2 * n_samples
 
 
 def test_there_are_commands_and_two_clients() -> None:

@@ -87,6 +87,7 @@ def test_a_form_brings_the_same_as_a_body_and_its_name_is_not_used(
         ("model=live&attenuation_limit=10", 400, "attenuation_limit"),
         ("strict=maybe", 400, "false or true"),
         ("strengh=1", 400, "unknown parameter 'strengh'"),
+        ("strength=1&strength=0", 400, "twice"),
     ],
 )
 def test_a_wrong_parameter_is_named(
@@ -95,6 +96,36 @@ def test_a_wrong_parameter_is_named(
     answer = client.post(f"{URL}?{query}", content=wav)
     assert answer.status_code == status
     assert word in answer.json()["error"]
+
+
+def test_a_limit_that_the_model_cannot_keep_is_refused_without_the_path_of_the_model(
+    client: TestClient, wav: bytes
+) -> None:
+    answer = client.post(f"{URL}?model=live&attenuation_limit=10", content=wav)
+    assert answer.json()["error"] == (
+        "attenuation_limit is not possible with model=live; leave it out"
+    )
+
+
+@pytest.mark.parametrize("rate", [99, 10_000_001])
+def test_an_impossible_rate_is_a_fault_of_the_recording(client: TestClient, rate: int) -> None:
+    answer = client.post(URL, content=encoded(np.ones(100, np.float32), rate, "WAV"))
+    assert answer.status_code == 422
+    assert f"the upload's sample_rate is {rate}" in answer.json()["error"]
+
+
+def test_several_accept_headers_are_one_list(client: TestClient, wav: bytes) -> None:
+    wanted = [("Accept", "text/html"), ("Accept", "audio/flac")]
+    answer = client.post(URL, content=wav, headers=wanted)
+    assert answer.headers["content-type"] == "audio/flac"
+
+
+def test_a_form_with_a_field_is_told_where_parameters_belong(
+    client: TestClient, wav: bytes
+) -> None:
+    answer = client.post(URL, data={"strength": "1"}, files={"file": ("a.wav", wav)})
+    assert answer.status_code == 400
+    assert "parameters in the query" in answer.json()["error"]
 
 
 def test_what_is_not_a_recording_is_refused_in_one_line(client: TestClient) -> None:
@@ -163,6 +194,14 @@ def test_samples_of_many_channels_count_towards_the_limit(client: TestClient) ->
     answer = client.post(URL, content=encoded(wide, 48000, "FLAC"))
     assert answer.status_code == 413
     assert "8 channels" in answer.json()["error"]
+
+
+def test_many_channels_at_a_low_rate_count_as_the_model_will_see_them(client: TestClient) -> None:
+    wide = np.zeros((100 * 10, 64), np.float32)  # 64000 samples, of which 16 kHz makes 10 million
+    answer = client.post(URL, content=encoded(wide, 100, "WAV"))
+    assert answer.status_code == 413
+    assert "64 channels at 16000 Hz" in answer.json()["error"]
+    assert client.post(URL, content=encoded(wide[:, :8], 100, "WAV")).status_code == 200
 
 
 def test_a_video_that_libsndfile_does_not_read_is_limited_as_well(client: TestClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Opcode
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
@@ -195,13 +197,51 @@ def test_a_silent_client_is_closed_with_1008(service: Running) -> None:
     assert (rest, code) == (b"", 1008)
 
 
+@pytest.mark.slow
+def test_a_client_whose_answer_to_a_ping_waits_behind_its_samples_is_not_cut(
+    service: Running,
+) -> None:
+    with connect(f"ws://127.0.0.1:{service.port}{URL}", ping_interval=None) as stream:
+        send_frame = stream.protocol.send_frame
+        stream.protocol.send_frame = lambda frame: (  # type: ignore[method-assign]
+            None if frame.opcode is Opcode.PONG else send_frame(frame)
+        )
+        stream.send('{"sample_rate_hz": 16000}')
+        stream.recv()
+        for _ in range(90):  # a ping comes after 20 s, and 20 s are usual to answer it
+            stream.send(bytes(2))
+            time.sleep(0.5)
+        stream.send('{"end": true}')
+        rest, code = until_closed(stream)
+    assert (len(rest), code) == (180, 1000)
+
+
 def test_a_message_above_a_megabyte_is_refused(service: Running) -> None:
     with connect(f"ws://127.0.0.1:{service.port}{URL}") as stream:
         stream.send('{"sample_rate_hz": 16000}')
         stream.recv()
         stream.send(bytes((1 << 20) + 2))
         _, code = until_closed(stream)
-    assert code == 1009
+        line = service.line_of(stream.response.headers["X-Request-Id"])  # type: ignore[union-attr]
+    assert code == line["outcome"] == 1009
+    assert "longer than 1 MiB" in line["error"]
+
+
+def test_the_code_of_a_client_that_leaves_is_not_counted(service: Running) -> None:
+    with connect(f"ws://127.0.0.1:{service.port}{URL}") as stream:
+        stream.send('{"sample_rate_hz": 16000}')
+        stream.recv()
+        stream.close(4321)
+        line = service.line_of(stream.response.headers["X-Request-Id"])  # type: ignore[union-attr]
+    assert line["outcome"] == 1005
+    assert "4321" not in service.get("/metrics")[1]
+
+
+def test_the_fastest_rate_of_the_interface_is_streamed(client: TestClient) -> None:
+    pytest.importorskip("samplerate")
+    fastest = client.get("/v1/openapi.json").json()["components"]["schemas"]["Hello"]["properties"]
+    rate = fastest["sample_rate_hz"]["maximum"]
+    assert len(streamed(client, {"sample_rate_hz": rate}, [bytes(2000)])) == 2000
 
 
 def test_a_service_that_ends_sends_the_rest_of_its_streams(tmp_path: Any, noisy: Samples) -> None:
