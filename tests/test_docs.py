@@ -42,6 +42,8 @@ SHOWN = (
     "fsnp-enhance s3://",
     "fsnp-enhance recordings -r -o clean/ --engine ray",
     "fsnp-export causal.tar",
+    "fsnp-serve ",  # tests/serve runs its commands
+    "curl ",
     "arecord ",
     "apt-get ",
     "cd ",

@@ -33,8 +33,7 @@ def _found(error: Exception) -> tuple[int, str, Mapping[str, str] | None]:
     if isinstance(error, ClientDisconnect):
         return CLIENT_LEFT, "the client has left", None
     if isinstance(error, ArgumentError):
-        status = 422 if error.argument == "sample_rate" else 400  # of the file, or of the query
-        return status, f"{error.argument.removesuffix('_db')} {error.problem}", None
+        return 400, f"{error.argument.removesuffix('_db')} {error.problem}", None
     if isinstance(error, AudioError):
         return 422, one_line(error), None
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -97,11 +97,9 @@ class Http(_Cutting, H11Protocol):
             self._patience = self.loop.call_later(self.config.timeout_keep_alive, self._give_up)
 
     def _give_up(self) -> None:
-        is_head = self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]
-        if is_head:
-            self._refuse(
-                f"The head of the request is not complete after {self.config.timeout_keep_alive} s."
-            )
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            limit_s = self.config.timeout_keep_alive
+            self._refuse(f"The head of the request is not complete after {limit_s} s.")
         self.transport.close()
 
     def _refuse(self, problem: str) -> None:

@@ -37,6 +37,11 @@ def test_what_is_shown_runs(
             assert sf.info(tmp_path / name).frames == 16000
 
 
+def test_the_readme_shows_the_first_command() -> None:
+    first = next(line for line in TEXT.splitlines() if line.startswith("curl "))
+    assert f"\n{first}\n" in (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
 def test_the_client_of_streams_takes_a_recording_that_fills_all_buffers(
     service: Running, tmp_path: Path
 ) -> None:
