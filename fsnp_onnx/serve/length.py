@@ -83,7 +83,8 @@ def _require_with_av(file: IO[bytes], model_rate: int, settings: Settings) -> No
         ) as container:
             stream = container.streams.audio[0]
             lengths = _decoded_with_av(container.demux(stream), av.FFmpegError)
-            _require(lengths, stream.rate, stream.channels, model_rate, settings)
+            rate = stream.rate or model_rate  # damaged headers have none, but their frames do
+            _require(lengths, rate, stream.channels, model_rate, settings)
     except (av.FFmpegError, *_NOT_DECODED, IndexError, AttributeError):
         return
 

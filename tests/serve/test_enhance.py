@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
+from unittest.mock import MagicMock, patch
 
 import numpy as np
 import pytest
 import soundfile as sf
 from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from fsnp_onnx import Enhancer
+from fsnp_onnx.serve.length import require_length
 from tests.runtime.models import UNITY
-from tests.serve.conftest import encoded
+from tests.serve.conftest import LIMITS, encoded
 
 URL = "/v1/enhance"
 Samples = NDArray[np.float32]
@@ -204,6 +208,21 @@ def test_a_video_that_libsndfile_does_not_read_is_limited_as_well(client: TestCl
         for packet in stream.encode(None):
             container.mux(packet)
     assert client.post(URL, content=file.getvalue()).status_code == 413
+
+
+def test_a_stream_whose_header_has_no_rate_is_limited_by_its_frames() -> None:
+    av = pytest.importorskip("av")
+    rateless = SimpleNamespace(rate=0, channels=1)
+    frames = [SimpleNamespace(samples=16000)] * 31
+    packets = iter([SimpleNamespace(decode=lambda: frames)])
+    container = MagicMock(demux=lambda _: packets)
+    container.__enter__.return_value = container
+    container.streams.audio = [rateless]
+    with (
+        patch.object(av, "open", return_value=container),
+        pytest.raises(HTTPException, match="31 s long or longer"),
+    ):
+        require_length(io.BytesIO(b"no sound file"), 16000, LIMITS)
 
 
 def test_an_upload_above_the_size_limit_is_refused(client: TestClient) -> None:
