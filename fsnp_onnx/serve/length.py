@@ -28,7 +28,7 @@ def require_length(file: IO[bytes], model_rate: int, settings: Settings) -> str:
     A header that tells the length is believed, as no more than that will be decoded. Otherwise the
     recording is decoded block by block, as far as the limit. Bytes that cannot be decoded pass: the
     one who decodes them says what is wrong. Samples count at the model's rate where that is higher,
-    because the work does: a small file can hold an hour of a thousand channels at 100 Hz.
+    because the work does: 20 MB can hold 100 s of 1024 channels at 100 Hz, 28 hours of sound.
 
     Raises:
         HTTPException: 413, the recording is too long.
