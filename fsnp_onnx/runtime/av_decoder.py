@@ -14,6 +14,8 @@ from typing import Any, BinaryIO, Final
 
 import av
 import numpy as np
+from av.audio.frame import format_dtypes
+from av.audio.plane import AudioPlane
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import AudioError
@@ -102,11 +104,13 @@ def _decoded(
             if (packet := next(packets, None)) is None:
                 break
             frames = packet.decode()
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):  # the latter if another stream begins on the way
             n_damaged += 1
             continue
         for frame in frames:
             rate = rate or frame.sample_rate
+            if not rate:
+                raise ValueError("nothing in it tells the sample rate; copy it again")
             blocks.append(_to_float32(frame))
             if (frame.sample_rate, blocks[-1].shape[1]) != (rate, blocks[0].shape[1]):
                 raise ValueError("its sample rate or channels change on the way")
@@ -120,9 +124,13 @@ def _decoded(
 
 def _to_float32(frame: Any) -> NDArray[np.float32]:
     """Return the samples of a frame, [N, channels], integers scaled to +-1."""
-    numbers: NDArray[Any] = frame.to_ndarray()  # [channels, N] where planar, else [1, N * channels]
-    if not frame.format.is_planar:
-        numbers = numbers.reshape(frame.samples, -1).T
+    numbers: NDArray[Any]
+    if frame.format.is_planar:  # of eight channels, frame.to_ndarray() finds nine and crashes
+        dtype = format_dtypes[frame.format.name]
+        planes: list[Any] = [AudioPlane(frame, index) for index in range(frame.layout.nb_channels)]
+        numbers = np.stack([np.frombuffer(plane, dtype, frame.samples) for plane in planes])
+    else:
+        numbers = frame.to_ndarray().reshape(frame.samples, -1).T
     with np.errstate(over="ignore"):  # infinite ones are refused later
         samples = numbers.T.astype(np.float32)
     if numbers.dtype.kind in "iu":

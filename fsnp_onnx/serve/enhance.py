@@ -173,8 +173,8 @@ def _require_length(
 ) -> None:
     """Raise HTTPException where a recording is too long so far.
 
-    Samples count at the model's rate where that is higher, because the work does: a small file can
-    hold an hour of a thousand channels at 100 Hz.
+    Samples count at the model's rate where that is higher, because the work does: 20 MB can hold
+    100 s of 1024 channels at 100 Hz, which are 28 hours of sound.
     """
     at_hz = max(rate, model_rate)
     n_values = n_samples * channels * at_hz // rate

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +18,9 @@ from fsnp_onnx.errors import AudioError
 from fsnp_onnx.runtime import decode
 from tests.runtime.signals import noise
 
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 
+from fsnp_onnx.runtime import av_decoder
 from fsnp_onnx.runtime.av_decoder import decode_with_av
 from tests.runtime.av_files import encoded, with_pictures
 
@@ -259,6 +263,24 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(AudioError):
         decode_with_av(io.BytesIO(os.urandom(5000)), "x")
     assert capfd.readouterr() == ("", "")
+
+
+def test_eight_channels_that_lie_apart_are_read() -> None:
+    apart = voice(channels=8)
+    content = encoded(apart, "wv", "wavpack", stored="fltp")
+    np.testing.assert_array_equal(decode_with_av(io.BytesIO(content), "x").samples, apart)
+
+
+def test_another_stream_that_begins_on_the_way_ends_what_is_read() -> None:
+    def packets(stream: Any) -> Iterator[Any]:
+        yield from list(whole.demux(stream))[:20]
+        raise IndexError  # of PyAV, which does not know the new one
+
+    with av.open(io.BytesIO(encoded(voice(), "mpegts", "aac"))) as whole:
+        container = SimpleNamespace(demux=packets, format=whole.format)
+        blocks, rate, n_damaged = av_decoder._decoded(container, whole.streams.audio[0])
+    assert (rate, n_damaged) == (48000, 1)
+    assert 0 < sum(map(len, blocks)) <= 20 * 1024
 
 
 def test_a_change_of_the_sample_rate_on_the_way_is_one_line() -> None:
