@@ -29,6 +29,11 @@ def free_port() -> int:
         return port
 
 
+def head(request_id: str, *lines: str) -> bytes:
+    first = ("POST /v1/enhance HTTP/1.1", "Host: x", f"X-Request-Id: {request_id}")
+    return "\r\n".join((*first, *lines, "", "")).encode()
+
+
 @dataclass
 class Running:
     """A service that listens; its temporary files go to a folder of their own."""
