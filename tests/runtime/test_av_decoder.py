@@ -22,6 +22,7 @@ av = pytest.importorskip("av")
 
 from fsnp_onnx.runtime import av_decoder
 from fsnp_onnx.runtime.av_decoder import decode_with_av
+from fsnp_onnx.runtime.decode import watch_nothing
 from tests.runtime.av_files import encoded, with_pictures
 
 N_SAMPLES = 48000 + 123  # no whole number of packets
@@ -278,7 +279,9 @@ def test_another_stream_that_begins_on_the_way_ends_what_is_read() -> None:
 
     with av.open(io.BytesIO(encoded(voice(), "mpegts", "aac"))) as whole:
         container = SimpleNamespace(demux=packets, format=whole.format)
-        blocks, rate, n_damaged = av_decoder._decoded(container, whole.streams.audio[0])
+        blocks, rate, n_damaged = av_decoder._decoded(
+            container, whole.streams.audio[0], watch_nothing
+        )
     assert (rate, n_damaged) == (48000, 1)
     assert 0 < sum(map(len, blocks)) <= 20 * 1024
 

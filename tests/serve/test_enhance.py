@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 from numpy.typing import NDArray
-from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from fsnp_onnx import Enhancer
-from fsnp_onnx.serve.length import require_length
 from tests.runtime.models import UNITY
-from tests.serve.conftest import LIMITS, encoded
+from tests.serve.conftest import encoded
 
 URL = "/v1/enhance"
 Samples = NDArray[np.float32]
