@@ -17,7 +17,7 @@ from fsnp_onnx.serve.settings import TOKEN_VARIABLE, Settings
 
 app = new_app()
 
-_STREAMS_PER_CPU: Final = 4
+_STREAMS_PER_CPU: Final = 3
 _limit = partial(typer.Option, rich_help_panel="Limits of each worker")
 _DEFAULT: Final = Settings()
 
