@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import io
 import os
 import re
 import shutil
@@ -17,7 +15,6 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-from starlette.testclient import TestClient
 
 from fsnp_onnx import Enhancer
 from fsnp_onnx.export.graph.waveform import waveform_model
@@ -205,16 +202,3 @@ def test_links_lead_to_files_and_headings_that_exist(document: Path) -> None:
         linked = document.parent / target if target else document
         assert linked.exists(), f"{document.name} links {target}"
         assert not anchor or anchor in headings(linked), f"{document.name} links {target}#{anchor}"
-
-
-def test_the_service_enhances_what_is_posted_and_refuses_the_rest(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    client = TestClient(importlib.import_module("service").app)
-    noisy = SAMPLE.read_bytes()
-    answer = client.post("/enhance", content=noisy)
-    assert answer.status_code == 200
-    enhanced, sample_rate = soundfile.read(io.BytesIO(answer.content))
-    assert (len(enhanced), sample_rate) == (soundfile.info(io.BytesIO(noisy)).frames, 16000)
-    assert client.post("/enhance", content=b"no sound").status_code == 400
