@@ -41,15 +41,9 @@ def open_deepfilternet3() -> Enhance:
 
     def enhance(noisy: Wave) -> Wave:
         state = library.df_create(str(package.model_path()).encode(), 100.0, None)
-        output = np.empty(library.df_get_frame_length(state), np.float32)
-
-        def frame(block: Wave) -> Wave:
-            library.df_process_frame(
-                state, block.ctypes.data_as(float_pointer), output.ctypes.data_as(float_pointer)
-            )
-            return output.copy()
-
-        enhanced = _at_full_band(noisy, frame, hop=output.size, delay=1440)
+        hop = library.df_get_frame_length(state)
+        frame = _by_library(library.df_process_frame, state, hop)
+        enhanced = _at_full_band(noisy, frame, hop=hop, delay=1440)
         library.df_free(state)
         return enhanced
 
@@ -76,19 +70,25 @@ def open_hush() -> Enhance:
 
     def enhance(noisy: Wave) -> Wave:
         session = library.weya_nc_session_create(model, SAMPLE_RATE, 100.0)
-        output = np.empty(160, np.float32)
-
-        def frame(block: Wave) -> Wave:
-            library.weya_nc_process_frame(
-                session, block.ctypes.data_as(float_pointer), output.ctypes.data_as(float_pointer)
-            )
-            return output.copy()
-
-        enhanced = by_frames(noisy, frame, hop=output.size, delay=160)
+        frame = _by_library(library.weya_nc_process_frame, session, 160)
+        enhanced = by_frames(noisy, frame, hop=160, delay=160)
         library.weya_nc_session_free(session)
         return enhanced
 
     return enhance
+
+
+def _by_library(process: Any, state: Any, hop: int) -> Callable[[Wave], Wave]:
+    """Return what a function of a C library, of (state, input, output), makes of a hop."""
+    float_pointer = ctypes.POINTER(ctypes.c_float)
+    output = np.empty(hop, np.float32)
+
+    def frame(block: Wave) -> Wave:
+        pointers = (samples.ctypes.data_as(float_pointer) for samples in (block, output))
+        process(state, *pointers)
+        return output.copy()
+
+    return frame
 
 
 def open_gtcrn() -> Enhance:
