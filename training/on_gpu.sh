@@ -26,7 +26,7 @@ SECONDS_EACH=${SECONDS_EACH:-4}  # of a mixture
 EVERY_S=${EVERY_S:-30}
 # Options of training.train for each network; the weights to begin with are in the repository.
 OFFLINE=${OFFLINE:---init training/checkpoints/fsnp_small_v2.tar --learning-rate 1e-3}
-CAUSAL=${CAUSAL:---init training/checkpoints/fsnp_small_causal_v1.tar --learning-rate 1e-3}
+CAUSAL=${CAUSAL:---init training/checkpoints/fsnp_small_causal_v2.tar --learning-rate 1e-3}
 BOTH=${BOTH:---groups 8 --seed 11}
 export PYTHONPATH="$DATA/wheels:.${PYTHONPATH:+:$PYTHONPATH}"
 
