@@ -58,7 +58,7 @@ class Settings:
         enhancer = Enhancer(
             self.model, self.provider, threads=self.threads, device_id=self.device_id
         )
-        enhancer.check(self.signal)
+        enhancer.check(**self.signal)
         return enhancer
 
     def model_bytes(self) -> bytes:

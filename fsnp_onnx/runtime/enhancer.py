@@ -22,7 +22,7 @@ from fsnp_onnx.runtime.arguments import (
 )
 from fsnp_onnx.runtime.bundled import model_path
 from fsnp_onnx.runtime.mask import Mix
-from fsnp_onnx.runtime.mask_model import Enhance, MaskModel
+from fsnp_onnx.runtime.mask_model import Enhance, MaskModel, guide
 from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import require_free
@@ -35,7 +35,6 @@ from fsnp_onnx.spec import ModelSpec
 if TYPE_CHECKING:
     from fsnp_onnx.runtime.recording import Done
 
-_CANCELLED = 1e-4  # of the loudest channel's power, -40 dB
 PathLike = str | os.PathLike[str]
 
 
@@ -89,8 +88,17 @@ class Enhancer:
         """Where the model really runs."""
         return self._model.provider
 
-    def check(self, signal: SignalOptions) -> None:
-        """Raise ArgumentError unless this file can enhance with such options of `enhance`."""
+    def check(
+        self,
+        *,
+        attenuation_limit_db: float | None = None,
+        strength: float = 1.0,
+        channels: Channels = "each",
+    ) -> None:
+        """Raise ArgumentError unless this file can enhance with these options of `enhance`."""
+        signal = SignalOptions(
+            strength=strength, attenuation_limit_db=attenuation_limit_db, channels=channels
+        )
         check_signal(signal)
         self._model.check(signal)
 
@@ -141,10 +149,7 @@ class Enhancer:
         """
         check_samples(samples)
         check_rate(sample_rate)
-        options = SignalOptions(
-            strength=strength, attenuation_limit_db=attenuation_limit_db, channels=channels
-        )
-        self.check(options)
+        self.check(strength=strength, attenuation_limit_db=attenuation_limit_db, channels=channels)
         samples = np.asarray(samples)  # subclasses such as matrices have shapes of their own
         if strength == 0:
             return samples.copy()
@@ -154,7 +159,7 @@ class Enhancer:
         with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported
             run: Enhance = partial(self._model.enhance, mix=mix)
             if channels == "linked" and len(noisy) > 1 and isinstance(self._model, MaskModel):
-                run = self._model.linked(self._at_model_rate(_guide(noisy), sample_rate), mix)
+                run = self._model.linked(self._at_model_rate(guide(noisy), sample_rate), mix)
             for index, channel in enumerate(noisy):
                 out[index] = self._enhance_channel(channel, sample_rate, run, mix.noisy_share)
         return enhanced
@@ -212,7 +217,7 @@ class Enhancer:
         options = SignalOptions(
             strength=strength, attenuation_limit_db=attenuation_limit_db, channels=channels
         )
-        self.check(options)
+        self.check(**options)
         source, target = as_file("input", input, "read"), as_file("output", output, "write")
         picture, removed = (None if path is None else Path(path) for path in (plot, residual))
         kept = [path for path in (source, self._path) if isinstance(path, Path)]
@@ -285,16 +290,3 @@ class Enhancer:
         noisy = resample(np.asarray(samples, np.float32), sample_rate, spec.sample_rate_hz)
         missing = self.spec.filled(noisy.size) - noisy.size
         return np.pad(noisy, (0, missing)) if missing else noisy
-
-
-def _guide(channels: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return what the mask of linked channels, [channels, N], is computed from: their mean.
-
-    Where the channels cancel each other, as with a cable whose wires are swapped, the mean holds
-    only noise, and the loudest channel takes its place.
-    """
-    mean: NDArray[np.float32] = channels.mean(axis=0, dtype=np.float32)
-    power, *powers = (np.einsum("n,n", x, x, dtype=np.float64) for x in (mean, *channels))
-    if power > _CANCELLED * max(powers):
-        return mean
-    return np.asarray(channels[int(np.argmax(powers))], np.float32)

@@ -15,6 +15,8 @@ from fsnp_onnx.spec import INPUT_NAMES
 
 Enhance = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
+_CANCELLED = 1e-4  # of the loudest channel's power, -40 dB
+
 
 class MaskModel(SpeechModel):
     """An exported file that maps noisy spectra to compressed masks."""
@@ -62,3 +64,16 @@ class MaskModel(SpeechModel):
         for frames, block in stft_blocks(noisy, self.spec.stft, n_frames + 1):
             under = np.minimum(np.arange(frames.start, frames.stop), n_frames - 1)
             yield block * mix.of(decompress(mask[..., under], self.spec.mask))  # [F, n]
+
+
+def guide(channels: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return what the mask of linked channels, [channels, N], is computed from: their mean.
+
+    Where the channels cancel each other, as with a cable whose wires are swapped, the mean holds
+    only noise, and the loudest channel takes its place.
+    """
+    mean: NDArray[np.float32] = channels.mean(axis=0, dtype=np.float32)
+    power, *powers = (np.einsum("n,n", x, x, dtype=np.float64) for x in (mean, *channels))
+    if power > _CANCELLED * max(powers):
+        return mean
+    return np.asarray(channels[int(np.argmax(powers))], np.float32)
