@@ -190,10 +190,8 @@ def _write_blocks(
     tags: Mapping[str, str] = _NO_TAGS,
 ) -> int:
     clipped = 0
-    loudest = max(samples.max(initial=0), -samples.min(initial=0))
-    if audio_format.container == "MP3" and loudest > _LOUDEST_MP3:
-        problem = f"samples up to {loudest:.3g} are too loud for MP3"
-        raise AudioError(f"{problem}; scale them to +-1, or give an output such as NAME.wav")
+    if audio_format.container == "MP3":
+        _require_quiet(samples)
     try:
         with _open_to_write(target, audio_format) as file:
             write_tags(file, tags)
@@ -208,6 +206,13 @@ def _write_blocks(
     except sf.LibsndfileError as error:
         raise OutputError(f"writing audio failed ({error}); is the disk full?") from error
     return clipped
+
+
+def _require_quiet(samples: NDArray[np.float32]) -> None:
+    loudest = max(samples.max(initial=0), -samples.min(initial=0))
+    if loudest > _LOUDEST_MP3:
+        problem = f"samples up to {loudest:.3g} are too loud for MP3"
+        raise AudioError(f"{problem}; scale them to +-1, or give an output such as NAME.wav")
 
 
 def _open_to_write(target: BinaryIO | io.RawIOBase, audio_format: AudioFormat) -> sf.SoundFile:
