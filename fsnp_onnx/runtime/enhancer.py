@@ -22,7 +22,7 @@ from fsnp_onnx.runtime.arguments import (
 )
 from fsnp_onnx.runtime.bundled import model_path
 from fsnp_onnx.runtime.mask import Mix
-from fsnp_onnx.runtime.mask_model import Enhance, MaskModel, guide
+from fsnp_onnx.runtime.mask_model import Enhance, MaskModel, guide_of
 from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import Provider
 from fsnp_onnx.runtime.outputs import require_free
@@ -159,7 +159,7 @@ class Enhancer:
         with np.errstate(over="ignore", invalid="ignore"):  # found in the result and reported
             run: Enhance = partial(self._model.enhance, mix=mix)
             if channels == "linked" and len(noisy) > 1 and isinstance(self._model, MaskModel):
-                run = self._model.linked(self._at_model_rate(guide(noisy), sample_rate), mix)
+                run = self._model.linked(self._at_model_rate(guide_of(noisy), sample_rate), mix)
             for index, channel in enumerate(noisy):
                 out[index] = self._enhance_channel(channel, sample_rate, run, mix.noisy_share)
         return enhanced

@@ -66,7 +66,7 @@ class MaskModel(SpeechModel):
             yield block * mix.of(decompress(mask[..., under], self.spec.mask))  # [F, n]
 
 
-def guide(channels: NDArray[np.floating]) -> NDArray[np.float32]:
+def guide_of(channels: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return what the mask of linked channels, [channels, N], is computed from: their mean.
 
     Where the channels cancel each other, as with a cable whose wires are swapped, the mean holds
