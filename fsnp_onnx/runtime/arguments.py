@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, TypedDict, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ArgumentError, ArgumentTypeError, AudioError
 from fsnp_onnx.spec import SAMPLE_RATES_HZ
@@ -24,13 +25,23 @@ class SignalOptions(TypedDict, total=False):
     channels: Channels
 
 
+def check_model(model: object) -> None:
+    """Raise ArgumentError unless this may be the path of a file."""
+    if not isinstance(model, str | os.PathLike):
+        problem = f"is {type(model).__name__}; give the path of an exported file or its bytes"
+        raise ArgumentTypeError("model", problem)
+    if not os.fspath(model):
+        raise ArgumentError("model", "is an empty name; is a variable not set?")
+
+
 def check_provider(provider: object, threads: object, device_id: object) -> None:
     """Raise ArgumentError unless a model can be asked to run like this."""
     if provider not in ("auto", "cpu", "cuda"):
         raise ArgumentError("provider", f"is {provider!r}; give 'auto', 'cpu' or 'cuda'")
     most = max(os.cpu_count() or 1, 64)  # more would spin against each other
     if threads is not None and not (type(threads) is int and 1 <= threads <= most):
-        raise ArgumentError("threads", f"is {threads!r}; give 1 to {most}, or None for all CPUs")
+        problem = f"is {threads!r}; give 1 to {most}, or leave it out for the default"
+        raise ArgumentError("threads", problem)
     if not (type(device_id) is int and 0 <= device_id < 1 << 31):
         raise ArgumentError("device_id", f"is {device_id!r}; give a whole number of 0 or more")
 
@@ -39,7 +50,7 @@ def check_signal(options: SignalOptions) -> None:
     """Raise ArgumentError unless a signal can be enhanced like this."""
     limit: object = options["attenuation_limit_db"]
     if limit is not None and not (_is_number(limit) and limit >= 0):  # type: ignore[operator]
-        raise ArgumentError("attenuation_limit_db", f"is {limit!r}; give 0 dB or more, or None")
+        raise ArgumentError("attenuation_limit_db", f"is {limit!r}; give 0 dB or more")
     strength: object = options["strength"]
     if not (_is_number(strength) and 0 <= strength <= 1):  # type: ignore[operator]
         problem = f"is {strength!r}; give a number from 0 (the input) to 1 (all noise removed)"
@@ -58,12 +69,14 @@ def check_rate(sample_rate: object) -> None:
 
 def check_channels(channels: object) -> None:
     """Raise ArgumentError unless this is a number of channels."""
-    if not (type(channels) is int and 1 <= channels <= _MAX_CHANNELS):
-        raise ArgumentError("channels", f"is {channels!r}; give 1 to {_MAX_CHANNELS}")
+    is_whole = isinstance(channels, numbers.Integral) and not isinstance(channels, bool)
+    if not (is_whole and 1 <= channels <= _MAX_CHANNELS):  # type: ignore[operator]
+        problem = f"is {channels!r}; give a whole number of 1 to {_MAX_CHANNELS}"
+        raise ArgumentError("channels", problem)
 
 
-def check_samples(samples: object) -> None:
-    """Raise ArgumentError unless this is float32 or float64 [N] or [N, channels], AudioError on bad audio."""
+def check_array(samples: object) -> None:
+    """Raise ArgumentTypeError unless this is an array of float32 or float64."""
     if not isinstance(samples, np.ndarray):
         problem = f"is {type(samples).__name__}; give a numpy array of float32 or float64"
         raise ArgumentTypeError("samples", problem + _conversion(samples))
@@ -72,6 +85,11 @@ def check_samples(samples: object) -> None:
         raise ArgumentTypeError(
             "samples", problem + "(16-bit integers: samples / np.float32(32768))"
         )
+
+
+def check_samples(samples: NDArray[np.floating]) -> None:
+    """Raise ArgumentError unless this is float32 or float64 [N] or [N, channels], AudioError on bad audio."""
+    check_array(samples)
     found = f"has shape {samples.shape}"
     if samples.ndim not in (1, 2):
         raise ArgumentError("samples", f"{found}; give [samples] or [samples, channels]")

@@ -260,10 +260,10 @@ class Enhancer:
         check_signal({"strength": strength, "attenuation_limit_db": None, "channels": "each"})
         if not isinstance(self._model, StreamModel):
             raise ModelFileError(
-                f"this file has the interface {self.spec.interface!r} and cannot run live; use the "
-                "bundled model 'live', or export a causal checkpoint with --interface stream"
+                f"{self._model.name} has the interface {self.spec.interface!r} and cannot run live; "
+                "use the bundled model 'live', or export a causal checkpoint with --interface stream"
             )
-        return self._model.stream(sample_rate, channels, strength)
+        return self._model.stream(sample_rate, int(channels), strength)
 
     def _enhance_channel(
         self, samples: NDArray[np.floating], sample_rate: float, run: Enhance, share: float

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import (
-    ArgumentTypeError,
     FsnpError,
     MissingFileError,
     ModelFileError,
@@ -21,7 +20,7 @@ from fsnp_onnx.errors import (
     RunError,
 )
 from fsnp_onnx.runtime import ort
-from fsnp_onnx.runtime.arguments import check_provider
+from fsnp_onnx.runtime.arguments import check_model, check_provider
 from fsnp_onnx.runtime.cpus import available_cpus
 from fsnp_onnx.spec import METADATA_KEY, ModelSpec, TensorSpec
 
@@ -134,19 +133,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_keep_inherited)
 
 
-def _named(model: object) -> tuple[str, str | bytes]:
+def _named(model: ModelFile) -> tuple[str, str | bytes]:
     """Return what messages call a model, and its bytes or its path, which a change of folder leaves."""
     if isinstance(model, bytes):
         return "model bytes", model
-    if not isinstance(model, str | os.PathLike):
-        problem = f"is {type(model).__name__}; give the path of an exported file or its bytes"
-        raise ArgumentTypeError("model", problem)
+    check_model(model)
     try:
         with Path(model).open("rb"):
             return os.fspath(model), os.fspath(Path(model).resolve())
     except OSError as error:
         raise MissingFileError(
-            f"cannot read the model {model} ({error.strerror}); give the path of an exported file"
+            f"cannot read the model {model} ({error.strerror}); give the path of an exported file, "
+            "or default or live, the bundled models"
         ) from error
 
 

@@ -23,7 +23,7 @@ class SpeechModel(ABC):
     def __init__(self, session: Session) -> None:
         """Take an opened file."""
         self._session = session
-        self.spec = session.spec
+        self.spec, self.name = session.spec, session.name
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
@@ -39,7 +39,7 @@ class SpeechModel(ABC):
 
     def check(self, signal: SignalOptions) -> None:
         """Raise ArgumentError about an option that needs a mask: most files return samples only."""
-        problem = f"but {self._session.name} returns samples and no mask; use a file of the interface mask"
+        problem = f"but {self.name} returns samples and no mask; use a file of the interface mask"
         limit_db = signal["attenuation_limit_db"]
         if limit_db is not None:
             raise ArgumentError("attenuation_limit_db", f"is {limit_db:g}, {problem}")

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.errors import ArgumentError, AudioError, InstallError
-from fsnp_onnx.spec import ModelSpec
+from fsnp_onnx.runtime.arguments import check_array
+from fsnp_onnx.spec import SAMPLE_RATES_HZ, ModelSpec
 
 Run = Callable[
     [NDArray[np.float32], NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -63,7 +64,7 @@ class Stream:
 
         Raises:
             ArgumentError: The shape or dtype is wrong.
-            AudioError: A sample is NaN, infinite or too large for float32; the stream has not taken these samples.
+            AudioError: A sample is NaN or beyond +-1e9; the stream has taken none of these samples.
             RunError: The run failed.
         """
         noisy = self._checked(samples)
@@ -92,17 +93,21 @@ class Stream:
         self._resample = _resamplers(self._rate, self._spec.stft.sample_rate_hz, self._channels)
 
     def _checked(self, samples: NDArray[np.floating]) -> NDArray[np.float32]:
+        check_array(samples)
         found = np.asarray(samples)
         expected = (found.size // self._channels, self._channels)[: 1 if self._channels == 1 else 2]
-        if found.dtype not in (np.float32, np.float64) or found.shape != expected:
+        if found.shape != expected:
             shape = "[N]" if self._channels == 1 else f"[N, {self._channels}]"
-            problem = f"are {found.dtype} {list(found.shape)}; this stream takes float32 {shape}"
+            problem = f"has shape {found.shape}; this stream takes {shape}"
             raise ArgumentError("samples", problem)
         with np.errstate(over="ignore"):  # reported below
             noisy = found.astype(np.float32).reshape(-1, self._channels)
-        if not np.all(np.abs(noisy) <= _LOUDEST):  # NaN, too
-            problem = f"samples contain NaN, infinity or more than {_LOUDEST:g}"
-            raise AudioError(f"{problem}; repair them, or scale them to +-1")
+        good = np.abs(noisy) <= _LOUDEST  # NaN is not
+        if not good.all():
+            first = int(np.argmin(good))
+            place, value = self._n_in + first // self._channels, found.flat[first]
+            problem = f"sample {place} is {value:g}; a stream takes finite ones up to {_LOUDEST:g}"
+            raise AudioError(f"{problem}; repair it, or scale all to +-1")
         return noisy
 
     def _advance(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -144,8 +149,8 @@ def _resamplers(rate: float, model_rate: int, channels: int) -> tuple[Any, Any, 
     if rate == model_rate:
         return None
     if not 1 / _MOST_RATIO <= rate / model_rate <= _MOST_RATIO:
-        lowest, highest = model_rate / _MOST_RATIO, model_rate * _MOST_RATIO
-        problem = f"is {rate:g}; a stream takes {lowest:g} to {highest} Hz"
+        lowest = max(model_rate / _MOST_RATIO, SAMPLE_RATES_HZ[0])
+        problem = f"is {rate:.9g}; a stream takes {lowest:g} to {model_rate * _MOST_RATIO} Hz"
         raise ArgumentError("sample_rate", problem)
     try:
         import samplerate  # noqa: PLC0415 - an extra
@@ -160,14 +165,14 @@ def _resamplers(rate: float, model_rate: int, channels: int) -> tuple[Any, Any, 
 
 @lru_cache
 def _resampling_s(rate: float, model_rate: int) -> float:
-    """Return how late two resamplers are, measured sample by sample where they start to give."""
+    """Return how late two resamplers are, measured from their start on."""
     resamplers = _resamplers(rate, model_rate, 1)
     if resamplers is None:
         return 0.0
     to_model, from_model, ratio = resamplers
     step = max(1, round(rate / 1000))
     n_in = n_out = late = 0
-    while n_in < rate / 10:
+    while n_in < max(rate / 10, 1000):  # longer than their filters
         there = to_model.process(np.zeros((step, 1), np.float32), ratio)
         n_in, n_out = n_in + step, n_out + len(from_model.process(there, 1 / ratio))
         late = max(late, n_in - n_out)
