@@ -38,7 +38,7 @@ fsnp-enhance - < talk.wav > clean.wav     reads standard input, writes standard 
 fsnp-enhance corpus -o clean/ -r --jobs 8 --journal clean.jsonl --resume
 fsnp-enhance talk.wav --strength 0.8 --residual noise.wav --plot talk.png
 fsnp-enhance stereo.wav --channels linked --attenuation-limit 20
-arecord -f S16_LE -r 48000 | fsnp-enhance --live --rate 48000 | aplay -f S16_LE -r 48000""".replace(
+arecord -t raw -f S16_LE -r 48000 | fsnp-enhance --live --rate 48000 | aplay -t raw -f S16_LE -r 48000""".replace(
     "\n", "\n\n"
 )  # in rich text a single line end is a space
 
@@ -164,7 +164,9 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
     ] = "auto",
     threads: Annotated[
         int | None,
-        _where(help="CPU threads of each job. Default: all this process may use, shared out."),
+        _where(
+            help="CPU threads of each job. Default: all this process may use, shared out; with --live 1."
+        ),
     ] = None,
     device_id: Annotated[int, _where(help="Number of the CUDA device.")] = 0,
     engine: Annotated[
@@ -208,6 +210,7 @@ def enhance(  # noqa: PLR0913 - one parameter for each option
         }
         check_live(names, for_files)
         n_channels = 1 if channels == "each" else channels
+        on["threads"] = 1 if threads is None else threads  # more spin between the chunks
         enhance_live(
             Enhancer("live" if model is None else model, **on),
             rate,

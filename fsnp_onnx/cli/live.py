@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsnp_onnx.cli.console import say, writing_output
-from fsnp_onnx.errors import ArgumentError
+from fsnp_onnx.errors import ArgumentError, AudioError, MissingFileError
 from fsnp_onnx.runtime.enhancer import Enhancer
+from fsnp_onnx.runtime.kinds import container
 from fsnp_onnx.runtime.pcm import SampleFormat, decoded, encoded, frame_bytes
 
 _CHUNK_BYTES = 1 << 16  # at most; a pipe gives what it has
@@ -48,16 +49,20 @@ def enhance_live(
     stream = enhancer.stream(rate, channels, strength=strength)
     late_ms = 1000 * stream.latency_s
     say(f"{sample_format} at {rate:g} Hz, channels: {channels}, latency: {late_ms:.0f} ms")
-    source, target = sys.stdin.fileno(), sys.stdout.buffer
+    target = sys.stdout.buffer
     rest, n_samples, worked_s = b"", 0, 0.0
     multiple = frame_bytes(sample_format, channels)
-    while chunk := os.read(source, _CHUNK_BYTES):
+    for received in _received():
         started = time.perf_counter()
-        chunk = rest + chunk
+        chunk = rest + received
         whole = len(chunk) - len(chunk) % multiple
         rest = chunk[whole:]
         noisy = decoded(chunk[:whole], sample_format, channels)
-        _write(target, stream.process(noisy), sample_format)
+        try:
+            enhanced = stream.process(noisy)
+        except AudioError as error:
+            raise AudioError(f"{error}; is the input really {sample_format}?") from error
+        _write(target, enhanced, sample_format)
         n_samples += len(noisy)
         worked_s += time.perf_counter() - started
     _write(target, stream.flush(), sample_format)
@@ -66,6 +71,26 @@ def enhance_live(
     if n_samples:
         duration_s = n_samples / rate
         say(f"{duration_s:.1f} s of audio, real-time factor {worked_s / duration_s:.3f}")
+
+
+def _received() -> Iterator[bytes]:
+    """Yield what comes, as it comes; the header of a sound file would be heard as a click."""
+    kind = container(received := _read())
+    if kind:
+        raise AudioError(
+            f"standard input is a {kind} file; --live takes raw samples: leave --live out, or give "
+            "what precedes it -t raw (arecord), -f s16le (ffmpeg) or -t s16 (sox)"
+        )
+    while received:
+        yield received
+        received = _read()
+
+
+def _read() -> bytes:
+    try:
+        return os.read(sys.stdin.fileno(), _CHUNK_BYTES)
+    except OSError as error:
+        raise MissingFileError(f"cannot read standard input ({error.strerror})") from error
 
 
 def _write(target: BinaryIO, samples: NDArray[np.float32], sample_format: SampleFormat) -> None:

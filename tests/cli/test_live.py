@@ -12,7 +12,7 @@ import pytest
 from tests.runtime.models import DELAY, UNITY
 from tests.runtime.signals import noise, tone
 
-LIVE = [sys.executable, "-m", "fsnp_onnx", "--live", "--model", str(DELAY), "--threads", "1"]
+LIVE = [sys.executable, "-m", "fsnp_onnx", "--live", "--model", str(DELAY)]
 
 
 def run(*options: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -40,6 +40,24 @@ def test_floats_at_another_rate_keep_length_and_place() -> None:
     np.testing.assert_allclose(enhanced[4800:-4800], noisy[4800:-4800] / 2, atol=1e-4)
 
 
+def n_threads(*options: str) -> int:
+    """Return how many threads a stream has that waits for its input."""
+    with subprocess.Popen(
+        [*LIVE, *options], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stderr
+        assert b"latency" in process.stderr.readline()
+        threads = len(list(Path(f"/proc/{process.pid}/task").iterdir()))
+        process.stdin.close()
+    return threads
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux shows threads there")
+def test_a_stream_runs_on_one_thread_unless_more_are_asked_for() -> None:
+    assert n_threads() == n_threads("--threads", "1") == n_threads("--threads", "3") - 2
+
+
 def test_what_is_known_is_written_before_the_input_ends() -> None:
     noisy = np.full(1600, 1000, "<i2").tobytes()
     with subprocess.Popen(
@@ -60,6 +78,29 @@ def test_half_a_sample_at_the_end_is_left_out_and_said() -> None:
     ended = run(data=bytes(2001))
     assert (ended.returncode, len(ended.stdout)) == (0, 2000)
     assert b"warning: the last 1 bytes are not a whole sample" in ended.stderr
+
+
+def test_a_sound_file_is_not_taken_for_raw_samples() -> None:
+    ended = run(data=b"RIFF\xff\xff\xff\xffWAVEfmt " + bytes(2000))
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    line = ended.stderr.decode().splitlines()[-1]
+    assert line.startswith("error: standard input is a WAV file; --live takes raw samples: ")
+
+
+def test_integers_read_as_floats_end_with_a_hint_at_the_format() -> None:
+    ended = run("--format", "f32le", data=np.full(999, 2e9, "<f4").tobytes())
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    line = ended.stderr.decode().splitlines()[-1]
+    assert line.startswith("error: sample 0 is 2e+09; ")
+    assert line.endswith("is the input really f32le?")
+
+
+def test_an_input_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as write_only:
+        ended = subprocess.run(LIVE, stdin=write_only, capture_output=True, check=False)
+    assert ended.returncode == 1
+    last = ended.stderr.decode().splitlines()[-1]
+    assert last == "error: cannot read standard input (Bad file descriptor)"
 
 
 def test_no_input_is_no_output() -> None:
@@ -97,9 +138,10 @@ def test_a_full_disk_is_named() -> None:
         (["--force"], 2, "--force needs files"),
         (["--strict"], 2, "--strict needs files"),
         (["--channels", "linked"], 2, "--channels is linked; --live takes their number"),
-        (["--channels", "0"], 2, "--channels is 0; give 1 to 1024"),
+        (["--channels", "0"], 2, "--channels is 0; give a whole number of 1 to 1024"),
         (["--rate", "1"], 2, "--rate is 1.0; give a number of 100 to 10000000 Hz"),
-        (["--model", str(UNITY)], 1, "cannot run live; use the bundled model"),
+        (["--model", str(UNITY)], 1, "unity.onnx has the interface 'mask' and cannot run live"),
+        (["--model", ""], 2, "--model is an empty name"),
     ],
 )
 def test_misuse_is_one_line(options: list[str], code: int, message: str) -> None:
