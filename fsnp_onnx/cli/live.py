@@ -95,5 +95,7 @@ def _read() -> bytes:
 
 def _write(target: BinaryIO, samples: NDArray[np.float32], sample_format: SampleFormat) -> None:
     with writing_output():
-        target.write(encoded(samples, sample_format))
+        rest = encoded(samples, sample_format)
+        while rest:  # with PYTHONUNBUFFERED, a part may be taken
+            rest = rest[target.write(rest) :]
         target.flush()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +114,23 @@ def test_a_reader_that_leaves_ends_the_stream_without_a_traceback() -> None:
     script = f"{' '.join(LIVE)} < /dev/zero | head -c 10000 > /dev/null"
     ended = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, check=False)
     assert b"Traceback" not in ended.stderr
+
+
+def test_a_pipe_that_takes_parts_gets_every_sample(tmp_path: Path) -> None:
+    noisy, (read_end, write_end) = tmp_path / "noisy.s16", os.pipe()
+    noisy.write_bytes(bytes(200_000))
+    os.set_blocking(write_end, False)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with (
+        os.fdopen(read_end, "rb") as output,
+        noisy.open("rb") as source,
+        subprocess.Popen(
+            LIVE, stdin=source, stdout=write_end, stderr=subprocess.DEVNULL, env=environment
+        ),
+    ):
+        os.close(write_end)
+        time.sleep(1)  # the pipe is full by now
+        assert len(output.read()) == 200_000
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
