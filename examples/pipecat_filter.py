@@ -8,6 +8,7 @@ TransportParams(audio_in_enabled=True, audio_in_filter=NoiseFilter("live"))
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import numpy as np
 from pipecat.audio.filters.base_audio_filter import BaseAudioFilter
@@ -28,7 +29,8 @@ class NoiseFilter(BaseAudioFilter):
 
     async def start(self, sample_rate: int) -> None:
         """Begin a stream at the transport's rate in Hz."""
-        self._stream = self._enhancer.stream(sample_rate, strength=self._strength)
+        self._begin = partial(self._enhancer.stream, sample_rate, strength=self._strength)
+        self._stream = self._begin()
 
     async def stop(self) -> None:
         """End the stream."""
@@ -39,7 +41,7 @@ class NoiseFilter(BaseAudioFilter):
         if isinstance(frame, FilterEnableFrame):
             self._enabled = frame.enable
             if self._stream:
-                self._stream.reset()
+                self._stream = self._begin()  # a thread may still be in the one before
 
     async def filter(self, audio: bytes) -> bytes:
         """Return enhanced samples, as many as are ready."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.runtime.models import DELAY
 from tests.runtime.signals import tone
 
 Integers = NDArray[np.int16]
+Samples = NDArray[np.float32]
 
 
 def integers(n_samples: int, rate: int) -> Integers:
@@ -95,3 +97,31 @@ def test_a_pipecat_filter_can_be_switched_off_and_on() -> None:
     assert passed == data
     halves = np.rint(np.frombuffer(data, np.int16)[:2048] / 2)
     assert np.array_equal(np.frombuffer(enhanced, np.int16), halves)
+
+
+def test_a_pipecat_filter_may_be_switched_while_a_thread_enhances(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def talk() -> bytes:
+        noise_filter = pipecat_filter.NoiseFilter(str(DELAY))
+        await noise_filter.start(16000)
+        stream, runs, goes_on = noise_filter._stream, asyncio.Event(), threading.Event()
+        assert stream
+        run, loop = stream._run, asyncio.get_running_loop()
+
+        def slow(noisy: Samples, state: Samples) -> tuple[Samples, Samples]:
+            loop.call_soon_threadsafe(runs.set)
+            assert goes_on.wait(60)
+            return run(noisy, state)
+
+        monkeypatch.setattr(stream, "_run", slow)
+        first = asyncio.create_task(noise_filter.filter(data))
+        await runs.wait()
+        await noise_filter.process_frame(FilterEnableFrame(enable=True))
+        goes_on.set()
+        await first
+        return await noise_filter.filter(data)
+
+    data = integers(2560, 16000).tobytes()
+    halves = np.rint(np.frombuffer(data, np.int16)[:2048] / 2)
+    assert np.array_equal(np.frombuffer(asyncio.run(talk()), np.int16), halves)
