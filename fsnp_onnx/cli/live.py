@@ -8,9 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fsnp_onnx.cli.console import say, writing_output
 from fsnp_onnx.errors import ArgumentError, AudioError, MissingFileError
 from fsnp_onnx.runtime.enhancer import Enhancer
@@ -27,7 +24,7 @@ def check_live(names: Sequence[str | None], for_files: dict[str, Any]) -> None:
             "live", "reads standard input and writes standard output; name no files"
         )
     for argument, value in for_files.items():
-        if value:
+        if value is not None and value is not False:
             raise ArgumentError(argument, "needs files; --live reads and writes raw samples")
     for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
         if stream is None or stream.isatty():
@@ -59,13 +56,13 @@ def enhance_live(
         rest = chunk[whole:]
         noisy = decoded(chunk[:whole], sample_format, channels)
         try:
-            enhanced = stream.process(noisy)
+            enhanced = encoded(stream.process(noisy), sample_format)
         except AudioError as error:
             raise AudioError(f"{error}; is the input really {sample_format}?") from error
-        _write(target, enhanced, sample_format)
+        worked_s += time.perf_counter() - started  # not the time that a slow reader takes
         n_samples += len(noisy)
-        worked_s += time.perf_counter() - started
-    _write(target, stream.flush(), sample_format)
+        _write(target, enhanced)
+    _write(target, encoded(stream.flush(), sample_format))
     if rest:
         say(f"warning: the last {len(rest)} bytes are not a whole sample and were left out")
     if n_samples:
@@ -93,9 +90,8 @@ def _read() -> bytes:
         raise MissingFileError(f"cannot read standard input ({error.strerror})") from error
 
 
-def _write(target: BinaryIO, samples: NDArray[np.float32], sample_format: SampleFormat) -> None:
+def _write(target: BinaryIO, data: bytes) -> None:
     with writing_output():
-        rest = encoded(samples, sample_format)
-        while rest:  # with PYTHONUNBUFFERED, a part may be taken
-            rest = rest[target.write(rest) :]
+        while data:  # with PYTHONUNBUFFERED, a part may be taken
+            data = data[target.write(data) :]
         target.flush()

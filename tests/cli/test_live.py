@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +77,52 @@ def test_what_is_known_is_written_before_the_input_ends() -> None:
         rest = process.stdout.read()
     assert len(early) + len(rest) == len(noisy)
     assert set(np.frombuffer(early + rest, "<i2")) == {500}
+
+
+def test_the_real_time_factor_leaves_out_the_time_that_a_slow_reader_takes() -> None:
+    script = f"head -c 640000 /dev/zero | {' '.join(LIVE)} | (sleep 4; cat)"  # pipes hold less
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, check=True)
+    assert len(ended.stdout) == 640_000
+    (factor,) = re.findall(rb"20\.0 s of audio, real-time factor (\S+)", ended.stderr)
+    assert float(factor) < 0.1
+
+
+def test_an_interrupt_ends_the_stream_with_what_is_known_written() -> None:
+    with subprocess.Popen(
+        LIVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(np.full(1600, 1000, "<i2").tobytes())
+        process.stdin.flush()
+        early = process.stdout.read(2 * (1536 - 512))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert set(np.frombuffer(early, "<i2")) == {500}
+        assert process.stderr.read().splitlines()[1:] == [b"interrupted"]
+
+
+@pytest.mark.parametrize("end", ["stdin", "stdout"])
+def test_a_terminal_is_refused(end: str) -> None:
+    first, second = os.openpty()
+    ends: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, end: second}
+    ended = subprocess.run(LIVE, **ends, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(first)
+    os.close(second)
+    standard = {"stdin": "input", "stdout": "output"}[end]
+    assert ended.returncode == 2
+    message = f"error: --live needs a pipe or a file as standard {standard}\n"
+    assert ended.stderr.decode() == message
+
+
+def test_samples_that_are_no_numbers_end_the_stream_with_one_line() -> None:
+    noisy = np.full(1600, np.nan, "<f4").tobytes()
+    ended = run("--format", "f32le", data=noisy)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.splitlines()[1:] == [
+        b"error: samples contain NaN, infinity or more than 1e+09; repair them, or scale them to +-1"
+    ]
 
 
 def test_half_a_sample_at_the_end_is_left_out_and_said() -> None:
@@ -151,6 +200,7 @@ def test_a_full_disk_is_named() -> None:
         (["-o", "x.wav"], 2, "--live reads standard input"),
         (["--plot", "x.png"], 2, "--plot needs files; --live reads and writes raw samples"),
         (["--attenuation-limit", "3"], 2, "--attenuation-limit needs files"),
+        (["--attenuation-limit", "0"], 2, "--attenuation-limit needs files"),
         (["--jobs", "2"], 2, "--jobs needs files"),
         (["--resume"], 2, "--resume needs files"),
         (["--recursive"], 2, "--recursive needs files"),
