@@ -65,7 +65,7 @@ class Stream:
         Raises:
             ArgumentError: The shape or dtype is wrong.
             AudioError: A sample is NaN or beyond +-1e9; the stream has taken none of these samples.
-            RunError: The run failed.
+            RunError: The run failed; the stream begins anew.
         """
         noisy = self._checked(samples)
         self._n_in += len(noisy)
@@ -112,6 +112,13 @@ class Stream:
 
     def _advance(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what comes out of the chain, [n, channels], for what goes in."""
+        try:
+            return self._chained(noisy)
+        except BaseException:  # some of these samples are in the chain, and some are lost
+            self.reset()
+            raise
+
+    def _chained(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._resample is None:
             return self._enhance(noisy)
         to_model, from_model, ratio = self._resample
@@ -172,7 +179,7 @@ def _resampling_s(rate: float, model_rate: int) -> float:
     to_model, from_model, ratio = resamplers
     step = max(1, round(rate / 1000))
     n_in = n_out = late = 0
-    while n_in < max(rate / 10, 1000):  # longer than their filters
+    while n_in < max(rate / 10, 3 * late):
         there = to_model.process(np.zeros((step, 1), np.float32), ratio)
         n_in, n_out = n_in + step, n_out + len(from_model.process(there, 1 / ratio))
         late = max(late, n_in - n_out)

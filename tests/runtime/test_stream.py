@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fsnp_onnx import Enhancer
-from fsnp_onnx.errors import ArgumentError, ArgumentTypeError, AudioError, ModelFileError
+from fsnp_onnx.errors import ArgumentError, ArgumentTypeError, AudioError, ModelFileError, RunError
 from tests.runtime.models import DELAY, UNITY
 from tests.runtime.signals import noise
 from tests.runtime.streams import constant, streamed
@@ -62,18 +64,15 @@ def test_other_rates_stay_aligned_and_keep_the_length(enhancer: Enhancer, rate: 
     np.testing.assert_allclose(enhanced[inner], tone[inner] / 2, atol=1e-4)
 
 
-@pytest.mark.parametrize("rate", [100, 16000, 8000, 44100, 48000])
+@pytest.mark.parametrize("rate", [100, 500, 16000, 8000, 44100, 48000])
 def test_no_sample_is_later_than_the_latency(enhancer: Enhancer, rate: int) -> None:
     stream, n_in, n_out = enhancer.stream(rate), 0, 0
     for size in (1, 7, rate // 100, 480, 3000) * 3:
         n_in += size
         n_out += len(stream.process(np.zeros(size, np.float32)))
         assert n_in - n_out <= stream.latency_s * rate + 1
-
-
-@pytest.mark.parametrize("rate", [16000, 8000, 44100, 48000])
-def test_resampling_adds_less_than_14_ms_to_three_hops(enhancer: Enhancer, rate: int) -> None:
-    assert 0.048 <= enhancer.stream(rate).latency_s < 0.062
+    # three hops; resampling takes less than 14 ms, or 100 samples of a slow rate
+    assert 0.048 <= stream.latency_s < 0.048 + max(0.014, 100 / rate)
 
 
 @pytest.mark.parametrize("rate", [16000, 48000])
@@ -154,6 +153,28 @@ def test_a_bad_sample_is_named_and_its_chunk_not_taken(
         stream.process(broken)
     rest = streamed(stream, noisy[700:], constant(10))
     assert np.array_equal(np.concatenate([early, rest]), noisy / 2)
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize("call", ["process", "flush"])
+def test_a_stream_whose_run_failed_begins_anew(
+    enhancer: Enhancer, rate: int, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RunError("no memory")
+
+    stream, noisy = enhancer.stream(rate), signal(rate, 1)
+    expected = streamed(enhancer.stream(rate), noisy, constant(300))
+    stream.process(noisy[: rate // 3])
+    calls: dict[str, Callable[[], Samples]] = {
+        "process": partial(stream.process, noisy),
+        "flush": stream.flush,
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "_run", fail)
+        with pytest.raises(RunError):
+            calls[call]()
+    assert np.array_equal(streamed(stream, noisy, constant(300)), expected)
 
 
 @pytest.mark.parametrize("bad", [np.float32(1), None, "talk", [[1.0], []], np.zeros(5, np.int16)])
