@@ -122,9 +122,8 @@ class Stream:
         if self._resample is None:
             return self._enhance(noisy)
         to_model, from_model, ratio = self._resample
-        there: NDArray[np.float32] = to_model.process(noisy, ratio)
-        back: NDArray[np.float32] = from_model.process(self._enhance(there), 1 / ratio)
-        return back
+        there = _resampled(to_model, noisy, ratio)
+        return _resampled(from_model, self._enhance(there), 1 / ratio)
 
     def _enhance(self, noisy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the model makes of the whole hops there are, without its latency."""
@@ -168,6 +167,17 @@ def _resamplers(rate: float, model_rate: int, channels: int) -> tuple[Any, Any, 
         ) from error
     to_model, from_model = (samplerate.Resampler(_CONVERTER, channels) for _ in range(2))
     return to_model, from_model, model_rate / rate
+
+
+def _resampled(resampler: Any, samples: NDArray[np.float32], ratio: float) -> NDArray[np.float32]:
+    """Return what is ready of samples [n, channels] at the other rate.
+
+    The package has room for ceil(n ratio) samples. Where n ratio is whole, rounding can make one more
+    ready; the package then drops what it has not read. Two parts that are not whole leave room.
+    """
+    due = len(samples) * ratio
+    parts = [samples[:1], samples[1:]] if abs(due - round(due)) < 1e-6 else [samples]
+    return np.concatenate([resampler.process(part, ratio) for part in parts])
 
 
 @lru_cache

@@ -121,7 +121,8 @@ def test_samples_that_are_no_numbers_end_the_stream_with_one_line() -> None:
     ended = run("--format", "f32le", data=noisy)
     assert (ended.returncode, ended.stdout) == (1, b"")
     assert ended.stderr.splitlines()[1:] == [
-        b"error: samples contain NaN, infinity or more than 1e+09; repair them, or scale them to +-1"
+        b"error: sample 0 is nan; a stream takes finite ones up to 1e+09; repair it, or scale all to +-1; "
+        b"is the input really f32le?"
     ]
 
 

@@ -109,14 +109,11 @@ def test_a_minute_live_is_a_minute_whole_in_any_pieces(files: Files) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize(
-    ("rate", "seconds"),
-    [(8000, 60), (16000, 60), (48000, 60), (44100, 5)],  # later samplerate loses one (docs/live.md)
-)
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
 def test_any_rate_and_channels_do_not_depend_on_the_pieces(
-    files: Files, rate: int, seconds: int, channels: int
+    files: Files, rate: int, channels: int
 ) -> None:
-    noisy, enhancer = speech(seconds, rate, channels), files.open("stream")
+    noisy, enhancer = speech(60, rate, channels), files.open("stream")
     whole = live(enhancer, noisy, rate, constant(len(noisy)))
     assert whole.shape == noisy.shape
     for sizes in (constant(rate // 100), random_sizes(0), random_sizes(1)):
