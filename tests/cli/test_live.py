@@ -120,10 +120,9 @@ def test_samples_that_are_no_numbers_end_the_stream_with_one_line() -> None:
     noisy = np.full(1600, np.nan, "<f4").tobytes()
     ended = run("--format", "f32le", data=noisy)
     assert (ended.returncode, ended.stdout) == (1, b"")
-    assert ended.stderr.splitlines()[1:] == [
-        b"error: sample 0 is nan; a stream takes finite ones up to 1e+09; repair it, or scale all to +-1; "
-        b"is the input really f32le?"
-    ]
+    (error,) = ended.stderr.splitlines()[1:]
+    assert error.startswith(b"error: sample 0 is nan; a stream takes finite ones up to 1e+09; ")
+    assert error.endswith(b"; is the input really f32le?")
 
 
 def test_half_a_sample_at_the_end_is_left_out_and_said() -> None:
