@@ -70,10 +70,14 @@ def waveform_sizes(spec: StftSpec, min_frames: int) -> tuple[tuple[int, int], ..
     return (1, 1), (max(1, hop - 1), 1), (odd, 3), ((LONG_WAVEFORM_FRAMES + 1) * hop - 1, 1)
 
 
-def probe_samples(spec: StftSpec, n_samples: int, batch: int) -> NDArray[np.float32]:
+def probe_samples(
+    spec: StftSpec, n_samples: int, batch: int, *, muted: bool = False
+) -> NDArray[np.float32]:
     """Return noisy speech, float32 [batch, n_samples].
 
-    Rows start at different places of the recording and have different levels.
+    Rows start at different places of the recording and have different levels. An eighth of each may be
+    muted at the start, and another one in the middle, both later in later rows: the means of causal
+    networks leave it out.
     """
     speech = noisy_speech(spec.sample_rate_hz)
     speech = np.resize(speech, max(speech.size, n_samples + batch * spec.n_fft))
@@ -82,14 +86,23 @@ def probe_samples(spec: StftSpec, n_samples: int, batch: int) -> NDArray[np.floa
         start = (speech.size // 3 + row * spec.n_fft) % (speech.size - n_samples)
         level = np.float32(10 ** (_LEVELS_DB[row % len(_LEVELS_DB)] / 20))
         rows.append(level * speech[start : start + n_samples])
+    if muted:
+        _mute(rows)
     return np.stack(rows)
 
 
+def _mute(rows: Sequence[NDArray[np.float32]]) -> None:
+    for number, row in enumerate(rows):
+        length = row.size // 8
+        for start in (0, row.size // 2):
+            row[start + number * length :][:length] = 0
+
+
 def probe_spectrum(
-    spec: StftSpec, n_frames: int, batch: int
+    spec: StftSpec, n_frames: int, batch: int, *, muted: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return real and imaginary part of noisy speech, each float32 [batch, F, n_frames]."""
-    samples = probe_samples(spec, n_frames * spec.hop_length, batch)
+    samples = probe_samples(spec, n_frames * spec.hop_length, batch, muted=muted)
     spectrum = np.stack([stft(row, spec, n_frames) for row in samples])
     return np.ascontiguousarray(spectrum.real), np.ascontiguousarray(spectrum.imag)
 
@@ -141,7 +154,7 @@ def _probe(
     # from the full-band stage, which all bins share, so nine spread bins do for the long probe.
     step = 1 if n_frames < LONG_FRAMES else max(1, n_freqs // 8)
     bins = list(range(0, n_freqs, step))
-    parts = probe_spectrum(opened.spec.stft, n_frames, batch)
+    parts = probe_spectrum(opened.spec.stft, n_frames, batch, muted=opened.spec.causal)
     tensors = [torch.from_numpy(part) for part in parts]
     with torch.no_grad():
         exact: Tensor = reference(*(tensor.double() for tensor in tensors), bins)
@@ -159,7 +172,7 @@ def _waveform_probe(
 ) -> Probe:
     n_samples, batch = size
     spec = opened.spec
-    noisy = probe_samples(spec.stft, n_samples, batch)
+    noisy = probe_samples(spec.stft, n_samples, batch, muted=spec.causal)
     exact = enhance_exactly(reference, noisy, spec)
     rounded = enhance_rounded(network, noisy, spec)
     enhanced = opened.run(noisy)

@@ -85,7 +85,9 @@ class FullSubNetPlus(nn.Module):
         neighbourhoods hold it.
         """
         magnitude = torch.sqrt(noisy_real * noisy_real + noisy_imag * noisy_imag)
-        level = past.running_mean("level", magnitude.mean(1, keepdim=True)) + OFFLINE_EPSILON
+        mean_magnitude = magnitude.mean(1, keepdim=True)
+        past.listen(mean_magnitude[:, 0] > 0)
+        level = past.running_mean("level", mean_magnitude) + OFFLINE_EPSILON
         attended = self.attend("", magnitude / level, past)
         real = self.attend("_real", noisy_real / level, past)
         imag = self.attend("_imag", noisy_imag / level, past)
@@ -140,9 +142,7 @@ class FullSubNetPlus(nn.Module):
             Masks [B, 2, bins, n] of the n frames that lie ``look_ahead`` frames before those given;
             before the start they mean nothing.
         """
-        mask = self._masks(self.sub_band_input(noisy_real, noisy_imag, past), bins, past)
-        past.n_frames += noisy_real.shape[-1]
-        return mask
+        return self._masks(self.sub_band_input(noisy_real, noisy_imag, past), bins, past)
 
     def forward(
         self, noisy_real: Tensor, noisy_imag: Tensor, bins: list[int] | None = None

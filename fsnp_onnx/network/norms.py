@@ -8,7 +8,6 @@ A causal network divides by a running mean instead.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 import torch
@@ -91,36 +90,49 @@ def cumulative_statistics(
     return mean, torch.sqrt(variance + CUMULATIVE_EPSILON)
 
 
-def running_mean(
-    x: Tensor, horizon: int, before: Tensor | None = None, n_before: int = 0
-) -> Tensor:
-    """Running mean of x [..., T] over its last axis, same shape.
+def running_mean(x: Tensor, weights: Sequence[Tensor], before: Tensor | None = None) -> Tensor:
+    """Running mean of x [B, ..., T] over its last axis, same shape.
 
-    It is the mean of all frames so far up to ``horizon`` frames, then an exponential one:
-    ``r_t = a_t r_(t-1) + (1 - a_t) x_t`` with ``a_t = min(t / (t + 1), 1 - 1 / horizon)``. To go on after
-    ``n_before`` frames, give the mean at the last of them, ``before`` [..., 1].
+    It is the mean of all frames heard so far up to the horizon, then an exponential one:
+    ``r_t = a_t r_(t-1) + (1 - a_t) x_t`` with ``a_t = min(k / (k + 1), 1 - 1 / horizon)`` after k heard
+    frames. In silence it holds; before any frame is heard it is the frame's own value. To go on with a
+    recording, give the mean at the last frame before, ``before`` [B, ..., 1].
 
     Example:
-        >>> running_mean(torch.tensor([2.0, 4.0, 6.0, 8.0]), horizon=2)
-        tensor([2.0000, 3.0000, 4.5000, 6.2500])
+        >>> x, heard = torch.tensor([[[2.0, 4.0, 0.0, 6.0, 8.0]]]), torch.tensor([[1, 1, 0, 1, 1]])
+        >>> running_mean(x, running_weights(heard, heard.cumsum(-1), horizon=2))
+        tensor([[[2.0000, 3.0000, 3.0000, 4.5000, 6.2500]]])
     """
     before = torch.zeros_like(x[..., :1]) if before is None else before
     means = []
-    for block in torch.split(x, _RUNNING_BLOCK, dim=-1):
-        weights = _running_weights(min(n_before, horizon), block.shape[-1], horizon, x.dtype)
-        means.append(before + (block - before) @ weights.to(x.device))
-        before, n_before = means[-1][..., -1:], n_before + block.shape[-1]
+    for block, shares in zip(torch.split(x, _RUNNING_BLOCK, dim=-1), weights, strict=True):
+        means.append(before + (block - before) @ shares.to(x))
+        before = means[-1][..., -1:]
     return torch.cat(means, dim=-1)
 
 
-@lru_cache(maxsize=32)
-def _running_weights(n_before: int, n_frames: int, horizon: int, dtype: torch.dtype) -> Tensor:
-    """Return how much of frame s the running mean holds at frame t, [s, t].
+def running_weights(heard: Tensor, n_heard: Tensor, horizon: int) -> list[Tensor]:
+    """Return what `running_mean` needs, for the frames of a recording or of a piece of it.
 
-    With k = t + 1 frames so far that is ``q^(max(k_t, H) - max(k_s, H)) / min(k_t, H)``, q = 1 - 1 / H:
-    up to the horizon H all frames count alike, then frames fade. The rest is the mean before.
+    Args:
+        heard: Which frames count, [B, T]: those that are not digital silence.
+        n_heard: How many were heard up to each of them since the recording began, [B, T].
+        horizon: Number of frames after which frames fade.
     """
-    counts = torch.arange(n_before + 1, n_before + n_frames + 1, dtype=torch.float64)
+    blocks, counts = (
+        torch.split(part.double(), _RUNNING_BLOCK, dim=-1) for part in (heard, n_heard)
+    )
+    return [_block_weights(*pair, horizon) for pair in zip(blocks, counts, strict=True)]
+
+
+def _block_weights(heard: Tensor, counts: Tensor, horizon: int) -> Tensor:
+    """Return how much of frame s the running mean holds at frame t, float64 [B, s, t].
+
+    With k heard frames so far that is ``q^(max(k_t, H) - max(k_s, H)) / min(k_t, H)``, q = 1 - 1 / H, if s
+    is heard: up to the horizon H all frames count alike, then frames fade. The rest is the mean before.
+    """
     beyond = counts.clamp(min=horizon)
-    fading = (1 - 1 / horizon) ** (beyond - beyond[:, None]).clamp(min=0)
-    return (fading.triu() / counts.clamp(max=horizon)).to(dtype)
+    fading = (1 - 1 / horizon) ** (beyond[:, None] - beyond[..., None]).clamp(min=0)
+    shares = fading.triu() * heard[..., None] / counts.clamp(1, horizon)[:, None]
+    alone = torch.eye(counts.shape[-1], dtype=counts.dtype, device=counts.device)
+    return torch.where(counts[:, None] == 0, alone, shares)

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import torch
 from torch import Tensor
 
-from fsnp_onnx.network.norms import running_mean
+from fsnp_onnx.network.norms import running_mean, running_weights
 
 States = Tensor | tuple[Tensor, ...]
 
@@ -16,23 +16,27 @@ class Past:
     """The state of a causal network between two calls; a new one is the start of a recording.
 
     Every part of the network keeps its own under a key: a running mean, the last frames that a convolution
-    reaches back to, the state of recurrent layers.
-
-    Attributes:
-        n_frames: Frames seen so far.
+    reaches back to, the state of recurrent layers. Running means take in only frames that are heard.
     """
 
     def __init__(self, horizon_frames: int) -> None:
         """Begin a recording; the horizon is that of every running mean."""
-        self.n_frames = 0
         self._horizon_frames = horizon_frames
+        self._n_heard = torch.zeros(1, 1, dtype=torch.int64)
+        self._weights: list[Tensor] = []
         self._kept: dict[Hashable, States] = {}
 
+    def listen(self, heard: Tensor) -> None:
+        """Say which of the next n frames are heard, bool [B, n], before any mean of theirs is taken."""
+        n_heard = self._n_heard.to(heard.device) + heard.cumsum(-1)
+        self._weights = running_weights(heard, n_heard, self._horizon_frames)
+        self._n_heard = n_heard[:, -1:]
+
     def running_mean(self, key: Hashable, x: Tensor) -> Tensor:
-        """Return the running mean of x [..., n] over all frames so far, same shape."""
+        """Return the running mean of x [B, ..., n] over the frames heard so far, same shape."""
         before = self._kept.get(key)
         assert not isinstance(before, tuple)
-        means = running_mean(x, self._horizon_frames, before, self.n_frames)
+        means = running_mean(x, self._weights, before)
         self._kept[key] = means[..., -1:]
         return means
 

@@ -27,6 +27,15 @@ def spectrum(config: NetworkConfig, batch: int, n_frames: int = N_FRAMES) -> lis
     return list(loudness * torch.randn(shape, generator=generator, dtype=torch.float64))
 
 
+def muted(parts: list[Tensor]) -> list[Tensor]:
+    """Mute the first frames and some in the middle, others in each row."""
+    muted = [part.clone() for part in parts]
+    for part in muted:
+        for row, frames in enumerate(part):
+            frames[:, : 4 - 3 * row] = frames[:, 20 + 5 * row : 32] = 0
+    return muted
+
+
 def in_steps(network: FullSubNetPlus, parts: list[Tensor], lengths: Iterator[int]) -> Tensor:
     """Return the masks of a recording that comes in pieces and then falls silent."""
     past, masks, look_ahead = network.start(), [], network.config.look_ahead
@@ -41,7 +50,7 @@ def in_steps(network: FullSubNetPlus, parts: list[Tensor], lengths: Iterator[int
 @torch.no_grad()
 def test_a_network_is_its_definition(config: NetworkConfig) -> None:
     network = causal_network(config).double()
-    parts = spectrum(config, 2)
+    parts = muted(spectrum(config, 2))
     masks = network(*parts)
     assert 0.5 < masks.abs().max() < 10
     for row in range(2):
@@ -56,7 +65,7 @@ def test_steps_of_any_length_give_the_masks_of_the_whole(
     config: NetworkConfig, lengths: list[int]
 ) -> None:
     network = causal_network(config).double()
-    parts = spectrum(config, 2)
+    parts = muted(spectrum(config, 2))
     stepped = in_steps(network, parts, itertools.cycle(lengths))
     torch.testing.assert_close(stepped, network(*parts), rtol=0, atol=1e-12)
 
@@ -80,6 +89,20 @@ def test_the_level_does_not_matter(config: NetworkConfig) -> None:
     parts = [1e3 * part for part in spectrum(config, 1)]
     louder = network(*(8 * part for part in parts))
     torch.testing.assert_close(louder, network(*parts), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("start", [0, 100])
+@torch.no_grad()
+def test_behind_digital_silence_the_masks_return_to_what_they_were(
+    config: NetworkConfig, start: int
+) -> None:
+    """The means have missed nothing; recurrent layers and convolutions have, for a while."""
+    network, silence = causal_network(config).double(), torch.zeros(2, config.n_freqs, 200)
+    parts = spectrum(config, 2, 200)
+    paused = [torch.cat([part[..., :start], silence, part[..., start:]], -1) for part in parts]
+    unheard = (network(*paused)[..., 200 + start :] - network(*parts)[..., start:]).abs()
+    assert unheard[..., :10].max() > 0.1
+    assert unheard[..., 60:].max() < 0.08
 
 
 @torch.no_grad()

@@ -40,9 +40,10 @@ _GATES: Final = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2)}  # ONNX's order of torc
 def network_nodes(config: NetworkConfig, weights: Weights) -> str:
     """Return the nodes; the weights are those of `network_weights`."""
     return f"""
-      {_running_weights()}
+      n_frames = Shape<start: int = 2, end: int = 3>(spectrum)
       magnitude = ReduceL2(spectrum, axis_1)
       mean_magnitude = ReduceMean(magnitude, axis_3)
+      {_RUNNING_WEIGHTS}
       {running_mean("level", "mean_magnitude")}
       safe_level = Add(level, norm_epsilon)
       parts = Concat<axis: int = 1>(magnitude, spectrum)
@@ -63,12 +64,11 @@ def network_constants(config: NetworkConfig) -> str:
     """Return the constants of the nodes."""
     n_freqs, features = config.n_freqs, config.sub_band_features
     n_hidden, horizon = config.sub_band_hidden_size, config.horizon_frames
-    most_frames = max(horizon, config.look_ahead + 1)  # a stream counts no further than it begins
     return f"""
      int64[1] axis_1 = {{1}}, int64[1] axis_2 = {{2}}, int64[1] axis_3 = {{3}},
      int64[1] first = {{0}}, int64[1] last = {{-1}}, int64[1] one = {{1}}, int64[1] beyond_all = {{{2**31 - 1}}},
-     int64 scalar_one = {{1}}, float float_zero = {{0}}, float scalar_one_float = {{1}}, float six = {{6}}, float horizon = {{{horizon}}},
-     float fading = {{{np.float32(1 - 1 / horizon):.9g}}}, float most_frames = {{{most_frames}}},
+     int64 scalar_two = {{2}}, float float_zero = {{0}}, float float_one = {{1}}, float six = {{6}},
+     float horizon = {{{horizon}}}, float fading = {{{np.float32(1 - 1 / horizon):.9g}}},
      float norm_epsilon = {{{OFFLINE_EPSILON}}}, int64[2] bins_and_sources = {{1, 3}},
      int64[3] source_rows = {{0, 0, {4 * n_freqs}}}, int64[3] feature_rows = {{0, -1, {features}}},
      int64[3] hidden_rows = {{0, -1, {n_hidden}}}, int64[4] mask_shape = {{0, -1, {n_freqs}, 2}}"""
@@ -89,31 +89,27 @@ def network_weights(network: FullSubNetPlus) -> Weights:
     return weights | tcn_weights(network) | _recurrent_weights(network.sb_model.sequence_model)
 
 
-def _running_weights() -> str:
-    """How much of frame s a running mean holds at frame t, ``weights`` [batch, 1, t, s], from the count.
-
-    See `fsnp_onnx.network.norms.running_mean`: q^(max(k_t, H) - max(k_s, H)) / min(k_t, H).
-    """
-    return f"""
-      n_frames = Shape<start: int = 2, end: int = 3>(spectrum)
-      frames_and_one = Add(n_frames, one)
-      range_end = Squeeze(frames_and_one)
-      steps = Range(scalar_one, range_end, scalar_one)
-      float_steps = Cast<to: int = {FLOAT}>(steps)
-      counts = Add(was_count, float_steps)
-      last_count = Gather<axis: int = 1>(counts, last)
-      now_count = Min(last_count, most_frames)
-      within = Min(counts, horizon)
-      beyond = Max(counts, horizon)
-      beyond_t = Unsqueeze(beyond, axis_2)
-      beyond_s = Unsqueeze(beyond, axis_1)
+# How much of frame s a running mean holds at frame t, ``weights`` [batch, 1, t, s], from the frames heard so far.
+# See `fsnp_onnx.network.norms.running_weights`: q^(max(k_t, H) - max(k_s, H)) / min(k_t, H).
+_RUNNING_WEIGHTS: Final = f"""
+      is_heard = Greater(mean_magnitude, float_zero)
+      heard = Cast<to: int = {FLOAT}>(is_heard)
+      heard_here = CumSum(heard, scalar_two)
+      n_heard = Add(was_heard, heard_here)
+      last_heard = Gather<axis: int = 2>(n_heard, last)
+      now_heard = Min(last_heard, horizon)
+      beyond_t = Max(n_heard, horizon)
+      beyond_s = Transpose<perm: ints = [0, 1, 3, 2]>(beyond_t)
       ages = Sub(beyond_t, beyond_s)
       faded = Pow(fading, ages)
       faded_past = Trilu<upper: int = 0>(faded)
-      n_alike = Unsqueeze(within, axis_2)
-      row_weights = Div(faded_past, n_alike)
-      weights = Unsqueeze(row_weights, axis_1)"""
-
+      heard_s = Transpose<perm: ints = [0, 1, 3, 2]>(heard)
+      heard_past = Mul(faded_past, heard_s)
+      n_alike = Clip(n_heard, float_one, horizon)
+      shares_of_past = Div(heard_past, n_alike)
+      alone = Trilu<upper: int = 1>(faded_past)
+      none_heard = Equal(n_heard, float_zero)
+      weights = Where(none_heard, alone, shares_of_past)"""
 
 _ATTENTION: Final = f"""
       {running_mean("attention", "normed")}

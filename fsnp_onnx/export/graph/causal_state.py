@@ -43,9 +43,9 @@ class Piece:
 
 
 def network_pieces(config: NetworkConfig) -> list[Piece]:
-    """Return what a causal network remembers: frames so far, running means, frames, recurrent states."""
+    """Return what a causal network remembers: frames heard so far, running means, frames, recurrent states."""
     n_freqs, n_hidden = config.n_freqs, config.tcn_hidden_size
-    pieces = [Piece("count", (1,)), Piece("level", (1, 1, 1))]
+    pieces = [Piece("heard", (1, 1, 1)), Piece("level", (1, 1, 1))]
     if config.attention:
         pieces.append(Piece("attention", (3, 1, n_freqs)))
     for block in range(config.tcn_blocks):

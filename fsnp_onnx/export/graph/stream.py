@@ -82,7 +82,7 @@ def stream_block(
         after=_delayed(config) + masked("delayed", "mask", axis=1) + _SYNTHESIS,
         pieces=_pieces(config, stft),
         constants=f"""
-          {mask_constants(mask, "float")}, float look_ahead = {{{config.look_ahead}}},
+          {mask_constants(mask, "float")}, int64 scalar_one = {{1}}, float hops_late = {{{config.look_ahead + 1}}},
           int64[1] hop = {{{hop}}}, int64[1] n_fft = {{{stft.n_fft}}}""",
         weights=_tables(stft),
     )
@@ -124,10 +124,10 @@ def stream_model(block: onnx.ModelProto, config: NetworkConfig, stft: StftSpec) 
 
 
 def _pieces(config: NetworkConfig, stft: StftSpec) -> list[Piece]:
-    """The hop before, the frames that wait for their masks, and half of the frame before."""
+    """Hops so far, the hop before, the frames that wait for their masks, half of the frame before."""
     hop, waiting = stft.hop_length, config.look_ahead
     spectra = [Piece("spectra", (2, waiting, config.n_freqs))] if waiting else []
-    return [Piece("hop", (1, hop)), *spectra, Piece("half", (1, hop))]
+    return [Piece("count", (1,)), Piece("hop", (1, hop)), *spectra, Piece("half", (1, hop))]
 
 
 _ANALYSIS: Final = f"""
@@ -142,6 +142,13 @@ _ANALYSIS: Final = f"""
       hops_from_before = Concat<axis: int = 1>(hop_before, hops)
       now_hop = Gather<axis: int = 1>(hops, last)
       given = Shape<start: int = 1, end: int = 2>(hops)
+      given_and_one = Add(given, one)
+      range_end = Squeeze(given_and_one)
+      steps = Range(scalar_one, range_end, scalar_one)
+      float_steps = Cast<to: int = {FLOAT}>(steps)
+      counts = Add(was_count, float_steps)
+      last_count = Gather<axis: int = 1>(counts, last)
+      now_count = Min(last_count, hops_late)
       hops_before = Slice(hops_from_before, first, given, axis_1)
       frames = Concat<axis: int = 2>(hops_before, hops)
       one_frames = Unsqueeze(frames, axis_1)
@@ -171,8 +178,7 @@ _SYNTHESIS: Final = f"""
       now_half = Gather<axis: int = 1>(right_halves, last)
       halves_before = Slice(halves_from_before, first, given, axis_1)
       added = Add(halves_before, left_halves)
-      past_look_ahead = Sub(counts, look_ahead)
-      counted = Greater(past_look_ahead, scalar_one_float)
+      counted = Greater(counts, hops_late)
       begun = Cast<to: int = {FLOAT}>(counted)
       begun_hops = Unsqueeze(begun, axis_2)
       enhanced_hops = Mul(added, begun_hops)"""
