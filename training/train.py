@@ -23,6 +23,7 @@ from torch import Tensor
 from fsnp_onnx import FsnpError
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 from training.bank import SAMPLE_RATE, Bank
+from training.disturbance import disturbance
 from training.loss import (
     HOP,
     N_FFT,
@@ -47,6 +48,7 @@ from training.network import (
 WARM_UP = 0.03  # share of the budget
 AVERAGING_SPAN = 0.08  # span of the moving average of the weights, share of the steps so far
 MAX_GRADIENT_NORM = 1.0
+DISTURBANCE_WEIGHT = 0.04  # its gradient is then about as strong as that of the spectral loss
 VALIDATION_SEED = 2_024
 BANK = Path("training/data/bank")
 
@@ -125,7 +127,9 @@ def train_step(run: Run, noisy: Tensor, target: Tensor, groups: int) -> tuple[fl
     scale = torch.cat([scale[g::groups] for g in range(groups)])
     mask = kept_mask(run.network, spectrum, groups)
     enhanced = mask * keep_bins(spectrum, groups)
-    loss = spectral_loss(enhanced, keep_bins(wanted, groups), scale)
+    kept = keep_bins(wanted, groups)
+    audible = disturbance(enhanced, kept, scale, groups).mean()
+    loss = spectral_loss(enhanced, kept, scale) + DISTURBANCE_WEIGHT * audible
     run.optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(run.network.parameters(), MAX_GRADIENT_NORM).item()
@@ -143,18 +147,21 @@ def train_step(run: Run, noisy: Tensor, target: Tensor, groups: int) -> tuple[fl
 
 @torch.no_grad()
 def validate(network: FullSubNetPlus, noisy: Tensor, target: Tensor) -> dict[str, float]:
-    """Loss over all bins and SI-SDR before and after, means over the rows."""
-    losses, enhanced = [], []
+    """Both parts of the loss over all bins, and SI-SDR before and after, means over the rows."""
+    losses, disturbances, enhanced = [], [], []
     for some_noisy, some_target in zip(torch.split(noisy, 8), torch.split(target, 8), strict=True):
         spectrum = stft(some_noisy)
         mask = network(spectrum.real.contiguous(), spectrum.imag.contiguous())
         result = spectrum * decompress(mask.transpose(1, 2))
         scale = spectrum.abs().mean((1, 2), keepdim=True) + 1e-9
-        losses.append(spectral_loss(result, stft(some_target), scale))
+        wanted = stft(some_target)
+        losses.append(spectral_loss(result, wanted, scale))
+        disturbances.append(disturbance(result, wanted, scale, groups=1))
         enhanced.append(istft(result, noisy.shape[-1]))
     heard = target.any(-1)  # in a long pause there is no speech to compare with
     return {
-        "validation_loss": torch.stack(losses).mean().item(),
+        "spectral_loss": torch.stack(losses).mean().item(),
+        "disturbance": torch.cat(disturbances).mean().item(),
         "si_sdr_noisy_db": si_sdr_db(noisy[heard], target[heard]).mean().item(),
         "si_sdr_enhanced_db": si_sdr_db(torch.cat(enhanced)[heard], target[heard]).mean().item(),
     }

@@ -271,7 +271,14 @@ def test_weights_are_stored_as_float16_values(trained: Path) -> None:
 def test_the_log_can_be_plotted(trained: Path) -> None:
     lines = log_of(trained)
     assert all(np.isfinite(list(line.values())).all() for line in lines)
-    assert {"step", "elapsed_s", "train_loss", "validation_loss", "audio_s_per_s"} < set(lines[-1])
+    assert {
+        "step",
+        "elapsed_s",
+        "train_loss",
+        "spectral_loss",
+        "disturbance",
+        "audio_s_per_s",
+    } < set(lines[-1])
 
 
 def test_a_run_goes_on_where_it_stopped(trained: Path, bank_dir: Path) -> None:
