@@ -14,7 +14,7 @@ from fsnp_onnx.network.config import NetworkConfig
 from fsnp_onnx.network.fullsubnet_plus import FullSubNetPlus
 
 PRECISIONS: Final[tuple[Precision, ...]] = ("float32", "int8")
-DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v3.tar")
+DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v4.tar")
 WORK = Path("benchmarks/work")
 _PACKAGE = Path(__file__).parents[1] / "fsnp_onnx"
 

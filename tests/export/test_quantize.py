@@ -32,7 +32,7 @@ from fsnp_onnx.runtime.open_model import open_model
 from fsnp_onnx.runtime.ort import session_options
 from fsnp_onnx.runtime.session import Session
 
-DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v3.tar")
+DEFAULT_CHECKPOINT = Path("training/checkpoints/fsnp_small_v4.tar")
 Stage = dict[str, NDArray[np.float32]]
 MATRICES = arrays.arrays(np.float32, (3, 5), elements=st.floats(-100, 100, width=32))
 
