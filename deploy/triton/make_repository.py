@@ -75,7 +75,7 @@ def make_repository(repository: Path, models: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         sys.exit(__doc__)
     own = [Path(model) for model in sys.argv[2:]]
     bundled = [MODELS / "default-waveform.onnx", MODELS / "live.onnx"]

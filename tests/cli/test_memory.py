@@ -13,7 +13,7 @@ import soundfile as sf
 LIMITED = """
 import resource, sys
 from fsnp_onnx.cli import start
-resource.setrlimit(resource.RLIMIT_AS, (700_000 * 1024,) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (600_000 * 1024,) * 2)
 start.enhance()
 """
 
