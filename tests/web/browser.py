@@ -16,7 +16,19 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from playwright.sync_api import (
+    TimeoutError as Late,
+)
 
-__all__ = ["Browser", "BrowserContext", "Page", "Request", "Route", "expect", "sync_playwright"]
+__all__ = [
+    "Browser",
+    "BrowserContext",
+    "Late",
+    "Page",
+    "Request",
+    "Route",
+    "expect",
+    "sync_playwright",
+]
 
 expect.set_options(timeout=120_000)  # for a machine with much else to do

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from tests.web.browser import Page, expect
+from tests.web.browser import Late, Page, expect
 from tests.web.conftest import SAMPLE, OpenPage
 
 pytestmark = pytest.mark.slow
@@ -110,6 +110,12 @@ def test_without_javascript_the_page_says_so(open_page: OpenPage) -> None:
     expect(page.locator("#unsupported")).to_contain_text("needs JavaScript")
 
 
+def choose_by_key(page: Page, patience_ms: float) -> None:
+    with page.expect_file_chooser(timeout=patience_ms) as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(SAMPLE)
+
+
 def test_all_of_it_works_from_the_keyboard(open_page: OpenPage) -> None:
     page = open_page()
     press = page.keyboard.press
@@ -122,9 +128,11 @@ def test_all_of_it_works_from_the_keyboard(open_page: OpenPage) -> None:
     press("Home")
     press("Tab")
     assert page.evaluate(focused) == "choose"
-    with page.expect_file_chooser() as chooser:
-        press("Space")
-    chooser.value.set_files(SAMPLE)
+    expect(page.locator("#choose")).to_be_focused()
+    try:
+        choose_by_key(page, 20_000)
+    except Late:  # a browser that is busy for seconds forgets the key
+        choose_by_key(page, 120_000)
     expect(page.locator("#result")).to_be_visible()
     assert page.evaluate(focused) == "result-name"  # where a screen reader goes on
     order = ["position", "play", "listen-after", "strength", "download"]
