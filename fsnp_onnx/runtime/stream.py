@@ -190,7 +190,7 @@ def _resampling_s(rate: float, model_rate: int) -> float:
     step = max(1, round(rate / 1000))
     n_in = n_out = late = 0
     while n_in < max(rate / 10, 3 * late):
-        there = to_model.process(np.zeros((step, 1), np.float32), ratio)
-        n_in, n_out = n_in + step, n_out + len(from_model.process(there, 1 / ratio))
+        there = _resampled(to_model, np.zeros((step, 1), np.float32), ratio)
+        n_in, n_out = n_in + step, n_out + len(_resampled(from_model, there, 1 / ratio))
         late = max(late, n_in - n_out)
     return late / rate
